@@ -1,0 +1,291 @@
+"""Config files: load, override, validate strictly, hash.
+
+A config is a Python file of mmengine's kind (``_base_`` plus what differs) and therefore the operator's own code. Its
+sections are the dataclasses below; ``dict(type=...)`` values are built from registries. Every key is checked before any
+data is touched: `load_config` checks the sections (without importing torch), `check_types` the registered pieces.
+"""
+
+import dataclasses
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from fedvssl.errors import ConfigError, suggest
+
+# Fields that may differ between a run and its continuation: they cannot change a result.
+UNHASHED = {'hashed': False}
+
+
+def _require(condition: bool, key: str, message: str) -> None:
+    if not condition:
+        raise ConfigError(f'{key}: {message}')
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """How one split is read: which rows, which clips, which transforms."""
+
+    split: str | None
+    sampler: dict
+    transforms: list
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the videos are and how they become batches."""
+
+    root: str
+    train: PhaseConfig
+    test: PhaseConfig | None = None
+    annotations: str = 'annotations.csv'  # relative to root
+    split_column: str = 'split'
+    label_base: int = 0
+    extension: str = ''
+    partition: dict | None = None
+    backend: str = 'auto'
+    batch_size: int = 4
+    test_batch_size: int = 8
+    workers: int = field(default=0, metadata=UNHASHED)
+    max_bad_videos: float = 0.01  # share
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size >= 1, 'data.batch_size', f'must be at least 1, not {self.batch_size}')
+        _require(self.test_batch_size >= 1, 'data.test_batch_size', f'must be at least 1, not {self.test_batch_size}')
+        _require(self.workers >= 0, 'data.workers', f'must be 0 or more, not {self.workers}')
+        _require(0 <= self.max_bad_videos <= 1, 'data.max_bad_videos',
+                 f'is a share between 0 and 1, not {self.max_bad_videos}')
+
+
+@dataclass(frozen=True)
+class FederationConfig:
+    """Who trains, how often, and how the results are combined."""
+
+    rounds: int
+    clients_per_round: int
+    strategy: dict
+    local_epochs: int = 1
+    evaluate_every: int = 0  # rounds; 0: never
+    min_success: float = 1.0  # share of a round's clients that must deliver
+    max_attempts: int = 3
+    engine: str = field(default='local', metadata=UNHASHED)
+    workers: int = field(default=1, metadata=UNHASHED)
+    client_timeout: float = field(default=3600.0, metadata=UNHASHED)  # seconds
+
+    def __post_init__(self) -> None:
+        for name in ('rounds', 'clients_per_round', 'local_epochs', 'max_attempts'):
+            _require(getattr(self, name) >= 1, f'federation.{name}', f'must be at least 1, not {getattr(self, name)}')
+        for name in ('evaluate_every', 'workers'):
+            _require(getattr(self, name) >= 0, f'federation.{name}', f'must be 0 or more, not {getattr(self, name)}')
+        _require(0 < self.min_success <= 1, 'federation.min_success',
+                 f'is a share above 0 and up to 1, not {self.min_success}')
+        _require(self.client_timeout > 0, 'federation.client_timeout', f'must be positive, not {self.client_timeout}')
+        _require(self.engine == 'local', 'federation.engine', f'{self.engine!r} is not available{suggest(self.engine, ["local"])}')
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Training in one place (fine-tuning, centralised pretraining)."""
+
+    epochs: int
+    evaluate_every: int = 10  # epochs; the last epoch is always evaluated
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, 'training.epochs', f'must be at least 1, not {self.epochs}')
+        _require(self.evaluate_every >= 1, 'training.evaluate_every', f'must be at least 1, not {self.evaluate_every}')
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """Where and with what the run computes."""
+
+    device: str = 'cpu'
+    threads: int = 1  # of torch, per process; changes the bits, and is therefore never "all cores"
+    keep_last: int = field(default=3, metadata=UNHASHED)
+
+    def __post_init__(self) -> None:
+        _require(self.threads >= 1, 'runtime.threads', f'must be at least 1, not {self.threads}')
+        _require(self.keep_last >= 1, 'runtime.keep_last', f'must be at least 1, not {self.keep_last}')
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run. `federation` is for `fed_train.py`, `training` for `finetune.py`."""
+
+    model: dict
+    data: DataConfig
+    optim_wrapper: dict
+    schedule: dict
+    seed: int = 7
+    federation: FederationConfig | None = None
+    training: TrainingConfig | None = None
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def section(self, name: str) -> Any:
+        """Returns an optional section that the calling tool needs.
+
+        Raises:
+            ConfigError: If the config does not have it.
+        """
+        value = getattr(self, name)
+        _require(value is not None, name, 'this tool needs the section and the config does not have it')
+        return value
+
+
+def load_config(file: str | Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """Reads, overrides and validates a config file.
+
+    Args:
+        file: A ``.py`` config.
+        overrides: Dotted keys to values, as ``--cfg-options`` gives them.
+
+    Raises:
+        ConfigError: For anything wrong with it, naming the key and what would have been accepted.
+    """
+    from mmengine.config import Config
+
+    path = Path(file)
+    if path.suffix != '.py' or not path.is_file():
+        raise ConfigError(f'{path}: no such config file (a Python file ending in .py)')
+    try:
+        cfg = Config.fromfile(path, import_custom_modules=False)
+        cfg.merge_from_dict(dict(overrides or {}))
+    except Exception as error:  # the file is Python: anything can happen in it
+        raise ConfigError(f'{path}: cannot be read as a config: {type(error).__name__}: {error}') from error
+    return from_dict(cfg.to_dict())
+
+
+def from_dict(values: Mapping[str, Any]) -> RunConfig:
+    """Builds the validated config from plain dictionaries."""
+    return _parse(RunConfig, values, '')
+
+
+def _parse(section: type, values: Any, path: str) -> Any:
+    """Builds dataclass `section` from a mapping, checking names and types; `path` is the dotted key so far."""
+    _require(isinstance(values, Mapping), path or 'config', f'must be a dict, not {values!r}')
+    hints = get_type_hints(section)
+    for key in values:
+        _require(key in hints, _join(path, key), 'unknown key' + suggest(key, hints))
+    arguments = {}
+    for spec in dataclasses.fields(section):
+        key = _join(path, spec.name)
+        if spec.name in values:
+            arguments[spec.name] = _convert(hints[spec.name], values[spec.name], key)
+        else:
+            optional = spec.default is not dataclasses.MISSING or spec.default_factory is not dataclasses.MISSING
+            _require(optional, key, 'is required and missing')
+    return section(**arguments)
+
+
+def _convert(hint: Any, value: Any, key: str) -> Any:
+    """Returns `value` as what the type hint says, or refuses it."""
+    if get_origin(hint) is UnionType:
+        if value is None:
+            return None
+        hint = next(option for option in get_args(hint) if option is not type(None))
+    if dataclasses.is_dataclass(hint):
+        return _parse(hint, value, key)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is list and isinstance(value, tuple):
+        return list(value)
+    valid = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+    _require(valid, key, f'must be of type {hint.__name__}, not {value!r}')
+    return value
+
+
+def _join(path: str, key: str) -> str:
+    return f'{path}.{key}' if path else str(key)
+
+
+def config_hash(config: RunConfig) -> str:
+    """Returns the SHA-256 of everything that can change a result, as 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
+
+
+def identity(section: Any) -> dict[str, Any]:
+    """Returns a config (or a section) as plain JSON values, without the fields that cannot change a result."""
+    result = {}
+    for spec in dataclasses.fields(section):
+        if spec.metadata.get('hashed', True):
+            value = getattr(section, spec.name)
+            result[spec.name] = identity(value) if dataclasses.is_dataclass(value) else value
+    return json.loads(json.dumps(result))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Returns one line per key in which two configs (as `identity` gives them) differ."""
+    flat_old, flat_new = dict(_flatten(old)), dict(_flatten(new))
+    missing = '(absent)'
+    return [f'{key}: {flat_old.get(key, missing)} -> {flat_new.get(key, missing)}'
+            for key in sorted({*flat_old, *flat_new}) if flat_old.get(key, missing) != flat_new.get(key, missing)]
+
+
+def _flatten(value: Any, path: str = '') -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, child in value.items():
+            yield from _flatten(child, _join(path, key))
+    else:
+        yield path, json.dumps(value)
+
+
+def check_types(config: RunConfig) -> None:
+    """Checks every ``dict(type=...)``: the type is registered, and each key is an argument of it.
+
+    Raises:
+        ConfigError: Naming the key, with the nearest names.
+    """
+    from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
+
+    from fedvssl import registry
+
+    data, federation = config.data, config.federation
+    _check(config.model, registry.MODELS, 'model')
+    _check(config.optim_wrapper, OPTIM_WRAPPERS, 'optim_wrapper', nested={'optimizer': OPTIMIZERS})
+    _check(config.schedule, registry.SCHEDULES, 'schedule')
+    if data.partition is not None:
+        _check(data.partition, registry.PARTITIONERS, 'data.partition')
+    for name, phase in (('train', data.train), ('test', data.test)):
+        if phase is not None:
+            _check(phase.sampler, registry.SAMPLERS, f'data.{name}.sampler')
+            for index, transform in enumerate(phase.transforms):
+                _check(transform, registry.TRANSFORMS, f'data.{name}.transforms[{index}]')
+    if federation is not None:
+        _check(federation.strategy, registry.STRATEGIES, 'federation.strategy')
+
+
+def _check(cfg: Any, registry: Any, path: str, nested: Mapping[str, Any] | None = None) -> None:
+    """Checks one ``dict(type=...)`` and those inside it, which belong to the same registry unless `nested` says so."""
+    _require(isinstance(cfg, Mapping) and 'type' in cfg, path, f"must be a dict with 'type', not {cfg!r}")
+    name = cfg['type']
+    _require(isinstance(name, str), f'{path}.type', f'must be a name, not {name!r}')
+    built = registry.get(name)
+    _require(built is not None, f'{path}.type', f'unknown type {name!r}{suggest(name, _names(registry))}')
+    known = _arguments(built)
+    if nested:
+        known |= {'optimizer', 'type', 'paramwise_cfg', 'constructor'}
+    for key, value in cfg.items():
+        _require(key == 'type' or key in known, _join(path, key), f'unknown argument of {name}{suggest(key, known)}')
+        if isinstance(value, Mapping) and 'type' in value:
+            _check(value, (nested or {}).get(key, registry), _join(path, key))
+
+
+def _names(registry: Any) -> set[str]:
+    """Returns all names a registry knows, those of its parent included."""
+    names = set(registry.module_dict)
+    return names | _names(registry.parent) if registry.parent is not None else names
+
+
+def _arguments(built: Any) -> set[str]:
+    """Returns the argument names of a class, through its bases where it passes ``**kwargs`` on."""
+    names: set[str] = set()
+    for owner in inspect.getmro(built) if inspect.isclass(built) else (built,):
+        parameters = inspect.signature(owner).parameters.values() if owner is not object else ()
+        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return names

@@ -1,0 +1,132 @@
+"""From an annotated video to one sample: plan the clips, read the frames, transform them.
+
+A sample's randomness is named by (seed, names..., index), so it does not depend on who loads it, or when. A video that
+cannot be read is logged by name, counted, and replaced by another one of the same set, in an order that its own name
+decides; for evaluation it is left out instead, so that no video is counted twice.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedvssl import rng
+from fedvssl.config import DataConfig, PhaseConfig
+from fedvssl.data.annotations import Video, read_annotations, resolve
+from fedvssl.data.sampling import Sampler
+from fedvssl.data.transforms import Transform
+from fedvssl.errors import BadVideosError, DataListError
+from fedvssl.registry import SAMPLERS, TRANSFORMS
+from fedvssl.video import VideoDecodeError, open_video
+
+logger = logging.getLogger('fedvssl')
+
+REPLACEMENTS = 8  # videos tried in place of an unreadable one
+
+
+class ClipDataset:
+    """Clips of a list of videos.
+
+    Args:
+        videos: The annotated videos.
+        root: Directory their paths are relative to.
+        sampler: Plans the clips.
+        transforms: Applied in order to all frames of a sample.
+        backend: Video reader, see `fedvssl.video.open_video`.
+        replace_bad: Whether an unreadable video is replaced (training) or left out (evaluation).
+    """
+
+    def __init__(self, videos: Sequence[Video], root: Path, sampler: Sampler, transforms: Sequence[Transform],
+                 backend: str = 'auto', replace_bad: bool = True) -> None:
+        self.videos = list(videos)
+        self.root = root
+        self.sampler = sampler
+        self.transforms = list(transforms)
+        self.backend = backend
+        self.replace_bad = replace_bad
+        self.bad: dict[str, str] = {}  # path -> reason, of every unreadable video met so far
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def load(self, index: int, seed: int, *names: rng.Name, among: np.ndarray | None = None) -> dict[str, Any] | None:
+        """Loads one sample.
+
+        Args:
+            index: Video to load, an index into `videos`.
+            seed: Seed of the run.
+            names: What names the draw besides the index, e.g. client, round, epoch.
+            among: Indices a replacement may come from; all by default.
+
+        Returns:
+            ``inputs`` uint8 (M, T, H, W, 3) and ``target`` (the sampler's, or else the label); None if the video is
+            unreadable and not to be replaced.
+
+        Raises:
+            BadVideosError: If the video and all its replacements are unreadable.
+        """
+        sample = self._try(index, seed, *names)
+        if sample is not None or not self.replace_bad:
+            return sample
+        pool = np.arange(len(self)) if among is None else np.asarray(among)
+        for candidate in rng.generator(seed, 'replacement', *names, index).permutation(pool)[:REPLACEMENTS]:
+            sample = self._try(int(candidate), seed, *names)
+            if sample is not None:
+                return sample
+        raise BadVideosError(f'{self.videos[index].path} and {min(REPLACEMENTS, len(pool))} videos tried in its place '
+                             f'are unreadable; first reason: {self.bad[self.videos[index].path]}')
+
+    def _try(self, index: int, seed: int, *names: rng.Name) -> dict[str, Any] | None:
+        video = self.videos[index]
+        if video.path in self.bad:
+            return None
+        random = rng.generator(seed, 'sample', *names, index)
+        try:
+            with open_video(resolve(self.root, video.path), self.backend) as reader:
+                plan = self.sampler(len(reader), random)
+                frames = reader.get(plan.indices.ravel())
+        except VideoDecodeError as error:
+            logger.warning('unreadable video: %s', error)
+            self.bad[video.path] = str(error)
+            return None
+        for transform in self.transforms:
+            frames = transform(frames, random)
+        clips = np.ascontiguousarray(frames).reshape(*plan.indices.shape, *frames.shape[1:])
+        return dict(inputs=clips, target=video.label if plan.target is None else plan.target)
+
+    def check_bad(self, limit: float, total: int | None = None) -> None:
+        """Stops the run when too many videos were unreadable.
+
+        Args:
+            limit: Accepted share, 0..1.
+            total: Videos the share refers to; all of the dataset by default.
+
+        Raises:
+            BadVideosError: Naming the videos and the reasons.
+        """
+        total = total or len(self)
+        if len(self.bad) > limit * total:
+            listed = ''.join(f'\n  {reason}' for reason in list(self.bad.values())[:10])
+            raise BadVideosError(f'{len(self.bad)} of {total} videos are unreadable, more than max_bad_videos = {limit:g} '
+                                 f'allows; mend them or take them out of the list:{listed}')
+
+
+def read_videos(data: DataConfig, split: str | None) -> list[Video]:
+    """Reads the rows of one split of a config's annotation file.
+
+    Raises:
+        DataListError: If the file is wrong, naming file and line.
+    """
+    root = Path(data.root)
+    return read_annotations(root / data.annotations, root, label_base=data.label_base, split=split,
+                            split_column=data.split_column, extension=data.extension)
+
+
+def build_dataset(data: DataConfig, phase: PhaseConfig, videos: Sequence[Video], replace_bad: bool) -> ClipDataset:
+    """Builds the dataset of one phase of a config on given videos."""
+    if not videos:
+        raise DataListError(f'{Path(data.root) / data.annotations}: no videos in split {phase.split!r}')
+    return ClipDataset(videos, Path(data.root), SAMPLERS.build(dict(phase.sampler)),
+                       [TRANSFORMS.build(dict(cfg)) for cfg in phase.transforms], data.backend, replace_bad)

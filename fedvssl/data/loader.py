@@ -1,0 +1,93 @@
+"""Batches in a fixed order, loaded ahead by threads.
+
+Decoding and resizing release the interpreter lock, so threads suffice; they live as long as the loader and serve every
+client in turn. Since each sample's randomness is named, their number never changes a batch.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedvssl import rng
+from fedvssl.data.dataset import ClipDataset
+
+Batch = dict[str, Any]
+
+BATCHES_AHEAD = 2
+
+
+class ClipLoader:
+    """Serves batches of a `ClipDataset`.
+
+    Args:
+        dataset: Where the samples come from.
+        batch_size: Samples of a batch.
+        workers: Threads that load ahead; 0 loads in the caller's thread.
+    """
+
+    def __init__(self, dataset: ClipDataset, batch_size: int, workers: int = 0) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.workers = workers
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix='clip-loader') if workers else None
+
+    def num_batches(self, num_samples: int) -> int:
+        """Returns how many batches `num_samples` samples make."""
+        return -(-num_samples // self.batch_size)
+
+    def shuffled(self, indices: np.ndarray, seed: int, *names: rng.Name) -> Iterator[Batch]:
+        """Yields one training epoch.
+
+        The last batch is filled up with the first samples of the shuffled order, as in the published code, so that no
+        batch is small and no video is left out.
+
+        Args:
+            indices: Videos of the epoch, indices into the dataset, (n,).
+            seed: Seed of the run.
+            names: Name of the epoch, e.g. client, round, epoch.
+        """
+        order = rng.generator(seed, 'order', *names).permutation(indices)
+        yield from self._batches(np.resize(order, self.num_batches(len(order)) * self.batch_size), indices, seed, *names)
+
+    def in_order(self, indices: np.ndarray, seed: int, *names: rng.Name) -> Iterator[Batch]:
+        """Yields every video once, in the order given; the last batch may be smaller (arguments as for `shuffled`)."""
+        yield from self._batches(np.asarray(indices), indices, seed, *names)
+
+    def _batches(self, order: np.ndarray, among: np.ndarray, seed: int, *names: rng.Name) -> Iterator[Batch]:
+        def load(index: int) -> dict[str, Any] | None:
+            return self.dataset.load(int(index), seed, *names, among=among)
+
+        chunks = (order[start:start + self.batch_size] for start in range(0, len(order), self.batch_size))
+        for samples in self._ahead(load, chunks) if self._pool else ([load(i) for i in chunk] for chunk in chunks):
+            present = [sample for sample in samples if sample is not None]
+            if present:
+                yield collate(present)
+
+    def _ahead(self, load: Any, chunks: Iterator[np.ndarray]) -> Iterator[list]:
+        """Loads chunks in the pool, `BATCHES_AHEAD` in flight, and yields them in order."""
+        pending: deque[list[Future]] = deque()
+        try:
+            for chunk in chunks:
+                pending.append([self._pool.submit(load, index) for index in chunk])
+                if len(pending) > BATCHES_AHEAD:
+                    yield [future.result() for future in pending.popleft()]
+            while pending:
+                yield [future.result() for future in pending.popleft()]
+        finally:
+            for future in (future for futures in pending for future in futures):
+                future.cancel()
+
+    def close(self) -> None:
+        """Ends the threads."""
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def collate(samples: list[dict[str, Any]]) -> Batch:
+    """Stacks samples into ``inputs`` uint8 (B, M, T, H, W, 3) and ``data_samples`` with ``target`` int64 (B,)."""
+    return dict(inputs=torch.from_numpy(np.stack([sample['inputs'] for sample in samples])),
+                data_samples=dict(target=torch.tensor([sample['target'] for sample in samples])))

@@ -1,0 +1,213 @@
+"""A small labelled video set, generated: textured shapes whose *motion* is the class.
+
+Eight classes: translation to the right and to the left; rotation clockwise and anti-clockwise; slow and fast translation in
+any direction; and two orders of two events, a swell and a flash. Nothing but time tells them apart, because the marginal
+distribution of a single frame is the same for every class: shape, texture, colour, background and position are drawn
+alike, positions live on a torus, and both events recur in every video with a random phase (half a period apart where the
+class has no order, one right after the other where it has). Every video moves, and speeds up as it goes, so that clip
+order, playback rate (reversal included) and tracking are learnable on all of them.
+
+Every video is a real file: H.264 in ``.mp4`` and MPEG-4 part 2 in ``.avi``, alternating, written through PyAV.
+"""
+
+import csv
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from fedvssl import rng
+from fedvssl.errors import StorageError
+
+CLASSES = ('right', 'left', 'clockwise', 'anticlockwise', 'slow', 'fast', 'swell_flash', 'flash_swell')
+WIDTH, HEIGHT = 80, 60
+FPS = 24
+GROUPS = 4
+SPEED_UP = 1.8  # per 12 frames
+EVENT_PERIOD, EVENT_LENGTH = 24, 6  # frames; one period holds both events and a rest of 12 frames
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What the class decides: everything that only a sequence of frames can show."""
+
+    velocity: tuple[float, float]  # px per frame in the middle of the video, y downwards
+    spin: float  # radians per frame, likewise
+    swell_at: int  # frames after the start of the period
+    flash_at: int
+
+
+def draw_motion(label: int, random: np.random.Generator) -> Motion:
+    """Draws the motion of one video of class `label` (an index into `CLASSES`)."""
+    name = CLASSES[label]
+    anywhere = random.uniform(0, 2 * np.pi)
+    jitter = np.deg2rad(random.uniform(-12, 12))
+    walk, drift = random.uniform(1.0, 1.3), random.uniform(0.4, 0.6)
+    unordered = (0, EVENT_PERIOD // 2)
+    headings = {'right': 0.0, 'left': np.pi}
+    if name in headings:
+        return Motion(_polar(walk, headings[name] + jitter), 0.0, *unordered)
+    if name in ('clockwise', 'anticlockwise'):
+        spin = np.deg2rad(random.uniform(6, 9))
+        return Motion(_polar(drift, anywhere), spin if name == 'clockwise' else -spin, *unordered)
+    if name in ('slow', 'fast'):
+        speed = drift if name == 'slow' else random.uniform(2.0, 2.5)
+        return Motion(_polar(speed, anywhere), 0.0, *unordered)
+    ordered = (0, EVENT_LENGTH) if name == 'swell_flash' else (EVENT_LENGTH, 0)
+    return Motion(_polar(drift, anywhere), 0.0, *ordered)
+
+
+def _polar(length: float, angle: float) -> tuple[float, float]:
+    return length * np.cos(angle), length * np.sin(angle)
+
+
+def render(index: int, label: int, group: int, seed: int) -> np.ndarray:
+    """Renders one video.
+
+    Args:
+        index: Number of the video; with `seed` it names all random draws.
+        label: Class, an index into `CLASSES`.
+        group: Site of the recording, 0..GROUPS-1; it tints the picture.
+        seed: Seed of the set.
+
+    Returns:
+        Frames (T, HEIGHT, WIDTH, 3) uint8 RGB, T in 40..48.
+    """
+    motion = draw_motion(label, rng.generator(seed, 'synthetic-motion', index))
+    look = rng.generator(seed, 'synthetic-look', index)
+    frames = int(look.integers(40, 49))
+    clock = np.arange(frames) + look.integers(0, EVENT_PERIOD)
+    swell, flash = _pulse(clock, motion.swell_at), _pulse(clock, motion.flash_at)
+    progress = _progress(frames)
+    x_THWC = _background(motion, progress, look)
+    for _ in range(int(look.integers(2, 4))):
+        x_THWC = _paint_shape(x_THWC, motion, progress, swell, flash, look)
+    tint = 1 + 0.15 * np.cos(2 * np.pi * (group / GROUPS + np.arange(3) / 3))
+    return np.clip(np.rint(x_THWC * tint), 0, 255).astype(np.uint8)
+
+
+def _progress(frames: int) -> np.ndarray:
+    """Returns how far a motion has come at each frame, in units of one frame's step at the middle of the video."""
+    rate = np.log(SPEED_UP) / 12
+    return (np.exp(rate * (np.arange(frames, dtype=np.float32) - frames / 2)) - np.exp(-rate * frames / 2)) / rate
+
+
+def _pulse(clock: np.ndarray, at: int) -> np.ndarray:
+    """Returns an event's strength 0..1 at each tick: half a sine wave of EVENT_LENGTH frames in every period."""
+    position = (clock - at) % EVENT_PERIOD
+    return np.where(position < EVENT_LENGTH, np.sin(np.pi * (position + 0.5) / EVENT_LENGTH), 0).astype(np.float32)
+
+
+def _background(motion: Motion, progress: np.ndarray, look: np.random.Generator) -> np.ndarray:
+    """Returns a colour field (T, H, W, 3) float32 that moves with the shapes: a few waves that fit the torus."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    x_THW = 2 * np.pi / WIDTH * (x - motion.velocity[0] * progress[:, None, None])
+    y_THW = 2 * np.pi / HEIGHT * (y - motion.velocity[1] * progress[:, None, None])
+    field = np.zeros((len(progress), HEIGHT, WIDTH, 3), np.float32)
+    for _ in range(3):
+        wave = np.cos(look.integers(-4, 5) * x_THW + look.integers(-3, 4) * y_THW + look.uniform(0, 2 * np.pi))
+        field += wave[..., None] * look.uniform(-30, 30, 3).astype(np.float32)
+    return field + look.uniform(60, 140, 3).astype(np.float32)
+
+
+def _paint_shape(x_THWC: np.ndarray, motion: Motion, progress: np.ndarray, swell: np.ndarray,
+                 flash: np.ndarray, look: np.random.Generator) -> np.ndarray:
+    """Pastes one textured shape, wrapped around the picture's borders, into every frame."""
+    start = look.uniform((0, 0), (WIDTH, HEIGHT))
+    angle, radius, form = look.uniform(0, 2 * np.pi), look.uniform(9, 13), look.integers(3)
+    colours = look.uniform(0, 255, (2, 3)).astype(np.float32)
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    cx = (start[0] + motion.velocity[0] * progress)[:, None, None]
+    cy = (start[1] + motion.velocity[1] * progress)[:, None, None]
+    dx = (x - cx + WIDTH / 2) % WIDTH - WIDTH / 2
+    dy = (y - cy + HEIGHT / 2) % HEIGHT - HEIGHT / 2
+    theta = (angle + motion.spin * progress)[:, None, None]
+    u, v = np.cos(theta) * dx + np.sin(theta) * dy, -np.sin(theta) * dx + np.cos(theta) * dy
+    distance = (np.hypot(u, v), np.maximum(abs(u), abs(v)) * 1.1, (abs(u) + abs(v)) * 0.85)[form]
+    size = radius * (1 + 0.5 * swell)[:, None, None]
+    mask = np.clip(size - distance + 0.5, 0, 1)[..., None]
+    # Two unlike halves, one of them striped: the orientation is visible and unambiguous.
+    half = np.clip(u + 0.5, 0, 1)
+    stripes = 0.5 + 0.5 * np.tanh(3 * np.sin(v * (6 / radius)))
+    blend = (half * (0.35 + 0.65 * stripes))[..., None]
+    texture = colours[0] * blend + colours[1] * (1 - blend) + 80 * flash[:, None, None, None]
+    return x_THWC * (1 - mask) + texture * mask
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the set's annotation file."""
+
+    index: int
+    path: str
+    label: int
+    group: int
+    split: str
+
+
+def entries(num_train: int, num_test: int) -> Iterator[Entry]:
+    """Yields the rows of a set: classes in turn, groups and containers independent of the class."""
+    for index in range(num_train + num_test):
+        split = 'train' if index < num_train else 'test'
+        turn = index // len(CLASSES)
+        suffix = 'mp4' if (index + turn) % 2 == 0 else 'avi'
+        yield Entry(index, f'{split}/{index:05d}.{suffix}', index % len(CLASSES), (index + turn) % GROUPS, split)
+
+
+def generate(root: Path, num_train: int = 240, num_test: int = 400, seed: int = 7, workers: int | None = None) -> Path:
+    """Writes a set below `root` and returns its annotation file (``path,label,group,split``; labels from 0).
+
+    The annotation file is written last: where it exists, the set is complete.
+
+    Args:
+        root: Directory to write to; made if missing.
+        num_train: Videos of the split ``train``.
+        num_test: Videos of the split ``test``.
+        seed: Seed of everything drawn; the same seed gives the same pixels.
+        workers: Processes to use; all cores by default.
+
+    Raises:
+        StorageError: If a file cannot be written.
+    """
+    rows = list(entries(num_train, num_test))
+    try:
+        for split in ('train', 'test'):
+            (root / split).mkdir(parents=True, exist_ok=True)
+        with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context('forkserver')) as pool:
+            for _ in pool.map(partial(_write_entry, root, seed), rows, chunksize=8):
+                pass
+        return _write_annotations(root / 'annotations.csv', rows)
+    except OSError as error:
+        raise StorageError(f'{root}: cannot write the generated videos: {error}') from error
+
+
+def _write_entry(root: Path, seed: int, row: Entry) -> None:
+    write_video(root / row.path, render(row.index, row.label, row.group, seed))
+
+
+def _write_annotations(file: Path, rows: list[Entry]) -> Path:
+    temporary = file.with_suffix('.tmp')
+    with temporary.open('w', newline='') as stream:
+        writer = csv.writer(stream)
+        writer.writerow(['path', 'label', 'group', 'split'])
+        writer.writerows([row.path, row.label, f'site{row.group}', row.split] for row in rows)
+    return temporary.replace(file)
+
+
+def write_video(file: Path, frames: np.ndarray, fps: int = FPS) -> None:
+    """Encodes frames (T, H, W, 3) uint8 RGB: H.264 into ``.mp4``, MPEG-4 part 2 into ``.avi``; even height and width."""
+    import av
+
+    codec, options = ('libx264', {'crf': '18', 'preset': 'veryfast', 'threads': '1'}) if file.suffix == '.mp4' else (
+        'mpeg4', {'qscale': '2', 'threads': '1'})
+    with av.open(str(file), 'w') as container:
+        stream = container.add_stream(codec, rate=fps, options=options)
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], 'yuv420p'
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
+        container.mux(stream.encode())

@@ -1,0 +1,1 @@
+"""Federated training: aggregation, strategies, client, server, engines."""

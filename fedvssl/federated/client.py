@@ -1,0 +1,155 @@
+"""The client: load the shared model over its own head, train on its own videos, send the shared tensors back.
+
+What is shared is what the server sent; every other tensor is the client's head and stays on its disk. Labels are never
+read for training, and nothing but tensors and numbers leaves the client.
+"""
+
+import time
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from torch import Tensor
+
+from fedvssl import rng
+from fedvssl.config import DataConfig, PhaseConfig, RunConfig
+from fedvssl.data.dataset import ClipDataset, build_dataset, read_videos
+from fedvssl.data.loader import ClipLoader
+from fedvssl.data.partition import build_partitions
+from fedvssl.errors import ConfigError
+from fedvssl.federated.messages import (ARRAYS, BAD_VIDEOS, CONFIG, EXAMPLES, HEAD_ROUND, METRICS, NO_HEAD, PARTITION,
+                                        ROUND, partition_of, to_arrays, to_record)
+from fedvssl.state import HeadStore, write_json
+from fedvssl.training.trainer import Span, Trainer, build_trainer
+
+
+def build_client_app(config: RunConfig, work_dir: Path) -> ClientApp:
+    """Builds the Flower app of all clients that a process serves, one after the other.
+
+    Args:
+        config: The run.
+        work_dir: Where clients keep their heads.
+    """
+    app = ClientApp()
+    client = Client(config, work_dir)
+    app.train()(client.train)
+    app.evaluate()(client.evaluate)
+    app.query()(identify)
+    return app
+
+
+def identify(message: Message, context: Context) -> Message:
+    """Answers which partition this node holds."""
+    return Message(RecordDict({METRICS: MetricRecord({PARTITION: partition_of(context)})}), reply_to=message)
+
+
+class _Split:
+    """The videos of one phase, loaded by one loader and divided among the clients."""
+
+    def __init__(self, data: DataConfig, phase: PhaseConfig, seed: int, batch_size: int, replace_bad: bool) -> None:
+        videos = read_videos(data, phase.split)
+        self.partitions = build_partitions(data, videos, seed)
+        self.dataset: ClipDataset = build_dataset(data, phase, videos, replace_bad)
+        self.loader = ClipLoader(self.dataset, batch_size, data.workers)
+
+    def bad_in(self, partition: int) -> dict[str, str]:
+        """Returns path and reason of the unreadable videos met in a partition."""
+        paths = [self.dataset.videos[index].path for index in self.partitions[partition]]
+        return {path: self.dataset.bad[path] for path in paths if path in self.dataset.bad}
+
+
+class Client:
+    """Everything a process needs to act as any of the clients; built on first use.
+
+    Args:
+        config: The run.
+        work_dir: Where clients keep their heads.
+    """
+
+    def __init__(self, config: RunConfig, work_dir: Path) -> None:
+        self.config = config
+        self.work_dir = work_dir
+        self.settings = config.section('federation')
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        """The one trainer of this process."""
+        trainer = build_trainer(self.config)
+        self._initial = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+        return trainer
+
+    @cached_property
+    def train_split(self) -> _Split:
+        """Training videos."""
+        data = self.config.data
+        return _Split(data, data.train, self.config.seed, data.batch_size, replace_bad=True)
+
+    @cached_property
+    def test_split(self) -> _Split:
+        """Held-out videos."""
+        data = self.config.data
+        if data.test is None:
+            raise ConfigError('data.test: evaluation needs it and the config does not have it')
+        return _Split(data, data.test, self.config.seed, data.test_batch_size, replace_bad=False)
+
+    def train(self, message: Message, context: Context) -> Message:
+        """Trains one client for one round and replies with its shared tensors, video count and mean loss."""
+        partition, number = partition_of(context), int(message.content[CONFIG][ROUND])
+        head = self._load(message, partition)
+        indices = self.train_split.partitions[partition]
+        begun = time.perf_counter()
+        metrics = self._fit(indices, partition, number)
+        seconds = time.perf_counter() - begun
+        shared = self._split_state(message, partition, number, head)
+        bad = self.train_split.bad_in(partition)
+        if bad:
+            write_json(HeadStore(self.work_dir, partition).directory / 'bad_videos.json', bad)
+        results = {**metrics, EXAMPLES: len(indices), BAD_VIDEOS: len(bad), 'train-seconds': seconds}
+        return Message(RecordDict({ARRAYS: to_record(shared), METRICS: MetricRecord(results)}), reply_to=message)
+
+    def _load(self, message: Message, partition: int) -> int | None:
+        """Arms the trainer with initial weights, the client's head, and the shared tensors; returns the head's round."""
+        trainer = self.trainer
+        head = int(message.content[CONFIG][HEAD_ROUND])
+        own = {} if head == NO_HEAD else _to_tensors(HeadStore(self.work_dir, partition).load(head))
+        shared = _to_tensors(to_arrays(message.content[ARRAYS]))
+        unknown = [name for name in (*own, *shared) if name not in self._initial]
+        if unknown:
+            raise ConfigError(f'the server sent {unknown[0]!r}, which the model of this client does not have')
+        trainer.rearm({**self._initial, **own, **shared})
+        return None if head == NO_HEAD else head
+
+    def _fit(self, indices: np.ndarray, partition: int, number: int) -> dict[str, float]:
+        seed, epochs, rounds = self.config.seed, self.settings.local_epochs, self.settings.rounds
+        rng.seed_torch(seed, 'dropout', partition, number)
+        loader = self.train_split.loader
+        batches = (batch for epoch in range(epochs)
+                   for batch in loader.shuffled(indices, seed, partition, number, epoch))
+        span = Span((number - 1) / rounds, number / rounds, epochs * loader.num_batches(len(indices)))
+        return self.trainer.fit(batches, span)
+
+    def _split_state(self, message: Message, partition: int, number: int, base: int | None) -> dict[str, np.ndarray]:
+        """Writes the head to the client's disk and returns the shared tensors."""
+        state = {name: tensor.detach().cpu().numpy() for name, tensor in self.trainer.model.state_dict().items()}
+        names = message.content[ARRAYS].keys()
+        head = {name: tensor for name, tensor in state.items() if name not in names}
+        if head:
+            HeadStore(self.work_dir, partition).save(number, head, base)
+        return {name: state[name] for name in names}
+
+    def evaluate(self, message: Message, context: Context) -> Message:
+        """Measures the pretext task on this client's share of the held-out videos, with its own head."""
+        partition = partition_of(context)
+        self._load(message, partition)
+        indices = self.test_split.partitions[partition]
+        predictions, targets = self.trainer.predict(self.test_split.loader.in_order(indices, self.config.seed, 'test'))
+        accuracy = float((predictions.argmax(dim=1) == targets).double().mean())
+        results = {'accuracy': accuracy, EXAMPLES: len(targets)}
+        return Message(RecordDict({METRICS: MetricRecord(results)}), reply_to=message)
+
+
+def _to_tensors(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}

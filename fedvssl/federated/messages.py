@@ -1,0 +1,41 @@
+"""What server and clients say to each other: record names, keys, and tensors in and out of Flower's records."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, Context
+
+from fedvssl.errors import ConfigError
+
+# Records of a message.
+ARRAYS, CONFIG, METRICS = 'arrays', 'config', 'metrics'
+
+# Instructions (server to client).
+ROUND, ATTEMPT, HEAD_ROUND = 'server-round', 'attempt', 'head-round'
+NO_HEAD = -1
+
+# Results (client to server). Flower's own strategies weight by `num-examples`.
+EXAMPLES, LOSS, BAD_VIDEOS, PARTITION = 'num-examples', 'loss', 'bad-videos', 'partition-id'
+
+
+def to_record(tensors: Mapping[str, np.ndarray]) -> ArrayRecord:
+    """Packs named arrays, in their order."""
+    return ArrayRecord(OrderedDict((name, Array(np.asarray(tensor))) for name, tensor in tensors.items()))
+
+
+def to_arrays(record: ArrayRecord) -> dict[str, np.ndarray]:
+    """Unpacks named arrays."""
+    return {name: array.numpy() for name, array in record.items()}
+
+
+def partition_of(context: Context) -> int:
+    """Returns the partition that a client holds.
+
+    Raises:
+        ConfigError: If the node was started without one.
+    """
+    partition = context.node_config.get(PARTITION)
+    if partition is None:
+        raise ConfigError(f'the node has no {PARTITION!r}; start it with --node-config "{PARTITION}=0"')
+    return int(partition)

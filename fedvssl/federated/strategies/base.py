@@ -1,0 +1,119 @@
+"""What our strategies share: the cohort, what travels, and aggregation that streams.
+
+A strategy is Flower's (`flwr.serverapp.strategy.Strategy`, Message API). A subclass says how replies are summed and what
+the sum becomes; it sees named arrays and numbers, never a message.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from fedvssl.federated.cohort import Cohorts, Roster
+from fedvssl.federated.messages import ARRAYS, ATTEMPT, CONFIG, EXAMPLES, LOSS, METRICS, to_arrays, to_record
+
+Tensors = dict[str, np.ndarray]
+
+
+class FederatedStrategy(Strategy):
+    """Base of our strategies.
+
+    Args:
+        cohorts: Who takes part.
+        exchange: First components of the names that travel, e.g. ``('backbone',)``; empty: the whole model.
+    """
+
+    def __init__(self, cohorts: Cohorts, exchange: Iterable[str] = ('backbone',)) -> None:
+        self.cohorts = cohorts
+        self.exchange = tuple(exchange)
+        self.roster = Roster({})
+        self._previous: ArrayRecord | None = None
+
+    def shared(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the tensors that travel, out of a model's named tensors."""
+        return {name: tensor for name, tensor in tensors.items()
+                if not self.exchange or name.split('.', 1)[0] in self.exchange}
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Forgets the replies added so far."""
+
+    @abstractmethod
+    def add(self, tensors: Tensors, examples: int, loss: float) -> None:
+        """Adds one client's model, its number of training videos and its mean training loss."""
+
+    @abstractmethod
+    def finish(self, previous: Tensors) -> Tensors:
+        """Returns the new global model from what was added and the previous global model."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what must survive until the next round, as plain JSON values."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+
+    def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord,
+                        grid: Grid) -> Iterable[Message]:
+        """Sends the global model to the round's cohort; a partition that no node holds gets no message."""
+        self._previous = arrays
+        cohort = self.cohorts.draw(server_round, int(config.get(ATTEMPT, 1)))
+        return self._to(cohort, server_round, MessageType.TRAIN, arrays, config)
+
+    def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord,
+                           grid: Grid) -> Iterable[Message]:
+        """Sends the global model to every node."""
+        return self._to(sorted(self.roster.node_of), server_round, MessageType.EVALUATE, arrays, config)
+
+    def _to(self, partitions: Iterable[int], server_round: int, kind: str, arrays: ArrayRecord,
+            config: ConfigRecord) -> list[Message]:
+        return [Message(RecordDict({ARRAYS: arrays, CONFIG: config}), dst_node_id=self.roster.node_of[partition],
+                        message_type=kind, group_id=str(server_round))
+                for partition in partitions if partition in self.roster.node_of]
+
+    def aggregate_train(self, server_round: int,
+                        replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Aggregates checked replies one by one, in the order given; without any, there is no new model."""
+        self.begin()
+        metrics = WeightedMeans()
+        for reply in replies:
+            record = reply.content[METRICS]
+            self.add(to_arrays(reply.content[ARRAYS]), int(record[EXAMPLES]), float(record[LOSS]))
+            metrics.add(record)
+        if not metrics.weight:
+            return None, None
+        return to_record(self.finish(to_arrays(self._previous))), metrics.result()
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Returns the means of the clients' metrics, weighted by their videos."""
+        metrics = WeightedMeans()
+        for reply in replies:
+            metrics.add(reply.content[METRICS])
+        return metrics.result() if metrics.weight else None
+
+    def summary(self) -> None:
+        """Flower's hook for a description; the run's own log tells it."""
+
+
+class WeightedMeans:
+    """Means of the clients' scalars, weighted by their numbers of videos; the videos themselves are summed."""
+
+    def __init__(self) -> None:
+        self.weight = 0
+        self._sums: dict[str, float] = {}
+
+    def add(self, record: MetricRecord) -> None:
+        """Adds one client's scalars."""
+        examples = int(record[EXAMPLES])
+        self.weight += examples
+        for name, value in record.items():
+            self._sums[name] = self._sums.get(name, 0.0) + examples * float(value)
+
+    def result(self) -> MetricRecord:
+        """Returns the means."""
+        means = {name: value / self.weight for name, value in self._sums.items()}
+        return MetricRecord({**means, EXAMPLES: self.weight})

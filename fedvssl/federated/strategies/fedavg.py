@@ -1,0 +1,36 @@
+"""FedAvg: the size-weighted mean of the clients' models; by default of the *whole* model, head included.
+
+Source: McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data", AISTATS 2017.
+"""
+
+from collections.abc import Iterable
+
+from fedvssl.federated.aggregation import RunningMean
+from fedvssl.federated.cohort import Cohorts
+from fedvssl.federated.strategies.base import FederatedStrategy, Tensors
+from fedvssl.registry import STRATEGIES
+
+
+@STRATEGIES.register_module()
+class FedAvg(FederatedStrategy):
+    """The baseline.
+
+    Args:
+        cohorts: Who takes part.
+        exchange: What travels, see `FederatedStrategy`; empty: everything.
+    """
+
+    def __init__(self, cohorts: Cohorts, exchange: Iterable[str] = ()) -> None:
+        super().__init__(cohorts, exchange)
+
+    def begin(self) -> None:
+        """Starts an empty mean."""
+        self._mean = RunningMean()
+
+    def add(self, tensors: Tensors, examples: int, loss: float) -> None:
+        """Adds a model with the weight of its videos."""
+        self._mean.add(tensors, examples)
+
+    def finish(self, previous: Tensors) -> Tensors:
+        """Returns the mean."""
+        return self._mean.round_to_source(self._mean.mean())

@@ -1,0 +1,93 @@
+"""What all video models share: a backbone, a head, a preprocessor, and mmengine's three forward modes."""
+
+from abc import abstractmethod
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+from torch.nn import functional as F
+
+from fedvssl import rng
+from fedvssl.errors import ConfigError
+from fedvssl.registry import MODELS
+
+
+def build_model(cfg: dict, seed: int) -> 'VideoModel':
+    """Builds a model and initialises it from the run's seed, so that server and clients start from the same bits.
+
+    Args:
+        cfg: A config with ``type``.
+        seed: The run's seed.
+
+    Raises:
+        ConfigError: If the model refuses its arguments.
+    """
+    rng.seed_torch(seed, 'init')
+    try:
+        model = MODELS.build(cfg)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ConfigError(f'model: cannot build {cfg.get("type")!r}: {error}') from error
+    model.init_weights()
+    return model
+
+
+class VideoModel(BaseModel):
+    """Backbone and head behind ``forward(inputs, data_samples, mode)``.
+
+    Args:
+        backbone: Config of the backbone; it must tell its number of output channels as ``feat_dim``.
+        head: Config of the head, built with ``in_channels`` set to the backbone's ``feat_dim``.
+        data_preprocessor: Config of the preprocessor; its output is what `forward` takes.
+    """
+
+    def __init__(self, backbone: dict, head: dict, data_preprocessor: dict) -> None:
+        super().__init__(data_preprocessor=MODELS.build(data_preprocessor))
+        self.backbone = MODELS.build(backbone)
+        self.head = MODELS.build(dict(head, in_channels=self.backbone.feat_dim))
+
+    def forward(self, inputs: Tensor, data_samples: dict[str, Tensor] | None = None,
+                mode: str = 'tensor') -> Tensor | dict[str, Tensor]:
+        """Runs one of the three modes.
+
+        Args:
+            inputs: Normalised clips (B, M, 3, T, H, W), M clips a sample.
+            data_samples: What the loss needs, e.g. ``target`` int64 (B,).
+            mode: ``tensor`` (features), ``loss`` (dict with ``loss`` and what is worth logging) or ``predict``.
+        """
+        if mode == 'tensor':
+            return self.features(inputs)
+        if mode == 'loss':
+            return self.loss(inputs, data_samples or {})
+        if mode == 'predict':
+            return self.predict(inputs)
+        raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', not {mode!r}")
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """Returns the feature maps of all clips, (B * M, C, T', H', W')."""
+        return self.backbone(inputs.flatten(0, 1))
+
+    @abstractmethod
+    def loss(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the training loss (key ``loss``) and further scalars to log."""
+
+    @abstractmethod
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Returns what an evaluation compares with the target."""
+
+
+class ClipClassifier(VideoModel):
+    """A video model whose task is a classification: cross-entropy on logits."""
+
+    @abstractmethod
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Returns logits (B, classes)."""
+
+    def loss(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the mean cross-entropy and the share of correct answers over the batch."""
+        logits, target = self.predict(inputs), data_samples['target']
+        return dict(loss=F.cross_entropy(logits, target), accuracy=share_correct(logits, target))
+
+
+def share_correct(logits: Tensor, target: Tensor) -> Tensor:
+    """Returns the top-1 accuracy, a scalar in 0..1, of logits (B, C) against targets (B,)."""
+    return (logits.argmax(dim=1) == target).to(torch.float32).mean()

@@ -1,0 +1,207 @@
+"""The state of a federated run and where it is kept: a round is the unit of recovery.
+
+    work_dir/config.json                     what the run is (its identity, and the hash of it)
+    work_dir/rounds/round-000012/            one commit per round: global.safetensors, state.json, manifest.json
+    work_dir/rounds/latest                   link to the newest
+    work_dir/clients/00003/head-000012/      a client's head after round 12, kept on the client's own disk
+
+A commit names the head round of every client. A client loads exactly that one, so that a round that was never committed
+leaves no trace.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load as parse_tensors
+from safetensors.numpy import save as format_tensors
+
+from fedvssl.commit import commit_name, latest_commit, list_commits, prune, read_commit, write_commit
+from fedvssl.errors import CheckpointError, ConfigError, StorageError
+from fedvssl.weights import GLOBAL_FILE, ROUND_PREFIX, ROUNDS_DIR
+
+STATE_FILE = 'state.json'
+CONFIG_FILE = 'config.json'
+HEAD_FILE = 'head.safetensors'
+HEAD_PREFIX = 'head'
+
+Tensors = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class FederatedState:
+    """Everything the next round needs.
+
+    Attributes:
+        round: Last finished round; 0 before the first.
+        tensors: The global model, the shared tensors by name.
+        strategy: What the strategy keeps between rounds (plain JSON values).
+        heads: Round of the newest committed head, by partition.
+        bad_videos: Unreadable videos met so far, by partition.
+        examples: Training videos, by partition, as far as it has taken part.
+        metrics: The last round's metrics.
+    """
+
+    round: int
+    tensors: Tensors
+    strategy: dict[str, Any] = field(default_factory=dict)
+    heads: dict[int, int] = field(default_factory=dict)
+    bad_videos: dict[int, int] = field(default_factory=dict)
+    examples: dict[int, int] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+_BY_PARTITION = ('heads', 'bad_videos', 'examples')
+
+
+class RoundStore:
+    """Commits of a run below its work directory.
+
+    Args:
+        work_dir: The run's directory.
+        keep_last: Rounds to keep.
+    """
+
+    def __init__(self, work_dir: Path, keep_last: int = 3) -> None:
+        self.work_dir = work_dir
+        self.keep_last = keep_last
+        self.rounds = work_dir / ROUNDS_DIR
+
+    def open(self, identity: Mapping[str, Any], resume: bool) -> None:
+        """Claims the work directory for a run, or checks that it is this run's.
+
+        Args:
+            identity: The config as `fedvssl.config.identity` gives it.
+            resume: Whether the run is to be continued.
+
+        Raises:
+            ConfigError: If the directory holds a run and `resume` is false, or if it holds another run.
+            StorageError: If nothing can be written there.
+        """
+        from fedvssl.config import differences
+
+        file = self.work_dir / CONFIG_FILE
+        if not file.exists():
+            if resume:
+                raise ConfigError(f'--resume: {self.work_dir} holds no run')
+            if list_commits(self.rounds, ROUND_PREFIX):
+                raise ConfigError(f'{self.work_dir}: holds rounds but no {CONFIG_FILE}; choose another --work-dir')
+            write_json(file, identity)
+            return
+        if not resume:
+            raise ConfigError(f'{self.work_dir}: already holds a run; continue it with --resume or choose another '
+                              f'--work-dir')
+        try:
+            changed = differences(json.loads(file.read_text()), identity)
+        except ValueError as error:
+            raise CheckpointError(f'{file}: damaged ({error})') from error
+        if changed:
+            raise ConfigError(f'--resume: {self.work_dir} holds a run with another config:\n  ' + '\n  '.join(changed))
+
+    def commit(self, state: FederatedState) -> None:
+        """Makes a round's state durable, points ``latest`` at it, and removes rounds that are no longer kept.
+
+        Raises:
+            StorageError: If it cannot be written; the commits before it are untouched.
+        """
+        document = {key: getattr(state, key) for key in ('round', 'strategy', 'metrics', *_BY_PARTITION)}
+        name = commit_name(ROUND_PREFIX, state.round)
+        write_commit(self.rounds / name, {GLOBAL_FILE: format_tensors(_contiguous(state.tensors)),
+                                          STATE_FILE: json.dumps(document, indent=1).encode()})
+        _link(self.rounds / 'latest', name)
+        prune(self.rounds, ROUND_PREFIX, range(state.round - self.keep_last + 1, state.round + 1))
+
+    def restore(self, initial: FederatedState) -> FederatedState:
+        """Returns the newest sound state, or `initial` where no round was finished.
+
+        Raises:
+            CheckpointError: If all commits are damaged, or the newest is not of this model.
+        """
+        latest = latest_commit(self.rounds, ROUND_PREFIX)
+        if latest is None:
+            return initial
+        _, directory, files = latest
+        document = json.loads(files[STATE_FILE])
+        for key in _BY_PARTITION:
+            document[key] = {int(partition): value for partition, value in document[key].items()}
+        tensors = parse_tensors(files[GLOBAL_FILE])
+        require_same_model(initial.tensors, tensors, str(directory))
+        return FederatedState(tensors={name: tensors[name] for name in initial.tensors}, **document)
+
+
+class HeadStore:
+    """What stays with one client: the tensors that are not shared, one commit per round it took part in.
+
+    Args:
+        work_dir: The run's directory.
+        partition: The client's partition.
+    """
+
+    def __init__(self, work_dir: Path, partition: int) -> None:
+        self.directory = work_dir / 'clients' / f'{partition:05d}'
+
+    def load(self, round_number: int) -> dict[str, np.ndarray]:
+        """Reads the head of a round.
+
+        Raises:
+            CheckpointError: If it is missing or damaged.
+        """
+        return parse_tensors(read_commit(self.directory / commit_name(HEAD_PREFIX, round_number))[HEAD_FILE])
+
+    def save(self, round_number: int, tensors: Tensors, base: int | None) -> None:
+        """Writes the head of a round and keeps, beside it, only the one it was trained from (`base`).
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        write_commit(self.directory / commit_name(HEAD_PREFIX, round_number),
+                     {HEAD_FILE: format_tensors(_contiguous(tensors))})
+        prune(self.directory, HEAD_PREFIX, [number for number in (base, round_number) if number is not None])
+
+
+def require_same_model(expected: Tensors, found: Tensors, source: str) -> None:
+    """Checks that two sets of tensors agree in names, shapes and types.
+
+    Raises:
+        CheckpointError: Naming the first tensor that differs.
+    """
+    for name in [*expected, *found]:
+        if name not in found or name not in expected:
+            place = 'this model' if name in expected else 'the checkpoint'
+            raise CheckpointError(f'{source}: is of another model: only {place} has {name}')
+        ours, theirs = expected[name], found[name]
+        if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+            raise CheckpointError(f'{source}: is of another model: {name} is {theirs.dtype} {theirs.shape}, '
+                                  f'this model needs {ours.dtype} {ours.shape}')
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Writes a JSON file as a whole or not at all.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    temporary = file.with_name(f'.{file.name}.{os.getpid()}.tmp')
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + '\n')
+        temporary.replace(file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f'{file}: could not be written: {error.strerror or error}') from error
+
+
+def _link(link: Path, target: str) -> None:
+    temporary = link.with_name(f'.{link.name}.{os.getpid()}.tmp')
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(link)
+
+
+def _contiguous(tensors: Tensors) -> dict[str, np.ndarray]:
+    # np.ascontiguousarray would turn a 0-d counter into a vector.
+    return {name: np.asarray(tensor, order='C') for name, tensor in tensors.items()}

@@ -1,0 +1,105 @@
+"""Hooks that tell: live progress on the console, and one JSON object a line in a file."""
+
+import json
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from fedvssl.training.hooks import Hook, Metrics
+
+SHOWN = ('clients', 'loss', 'accuracy', 'test_accuracy', 'lr')
+
+
+class ConsoleHook(Hook):
+    """A live bar with rounds, steps, loss and remaining time; plain lines where the output is not a terminal.
+
+    Args:
+        unit: What a round is called.
+        step_unit: What a step is called.
+        console: Where to write; standard output by default.
+    """
+
+    def __init__(self, unit: str = 'round', step_unit: str = 'client', console: Console | None = None) -> None:
+        self.unit, self.step_unit = unit, step_unit
+        self.console = console or Console(highlight=False)
+        self._progress: Progress | None = None
+
+    def before_run(self, info: Metrics) -> None:
+        """Shows what runs, and starts the bar."""
+        self._rounds, self._begun, self._first = info['rounds'], time.monotonic(), info['first_round']
+        self.console.print('  '.join(f'{key}={value}' for key, value in info.items()), soft_wrap=True)
+        if self.console.is_terminal:
+            columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                       TimeRemainingColumn())
+            self._progress = Progress(*columns, console=self.console)
+            self._run = self._progress.add_task(f'{self.unit}s', total=self._rounds, completed=self._first - 1)
+            self._round = self._progress.add_task(f'{self.step_unit}s')
+            self._progress.start()
+
+    def before_round(self, number: int, steps: int) -> None:
+        """Empties the bar of steps."""
+        if self._progress:
+            self._progress.reset(self._round, total=steps)
+
+    def after_step(self, number: int, metrics: Metrics) -> None:
+        """Advances the bar of steps."""
+        if self._progress:
+            self._progress.advance(self._round)
+
+    def after_round(self, number: int, metrics: Metrics) -> None:
+        """Prints the round's line with the time that is left."""
+        done = number - self._first + 1
+        left = (time.monotonic() - self._begun) / done * (self._rounds - number)
+        shown = '  '.join(f'{key} {_short(metrics[key])}' for key in SHOWN if key in metrics)
+        self.console.print(f'{self.unit} {number}/{self._rounds}  {shown}  eta {_clock(left)}', soft_wrap=True)
+        if self._progress:
+            self._progress.update(self._run, completed=number)
+
+    def after_run(self, metrics: Metrics) -> None:
+        """Ends the bar and prints what the run came to."""
+        if self._progress:
+            self._progress.stop()
+        self.console.print('  '.join(f'{key} {_short(value)}' for key, value in metrics.items()), soft_wrap=True)
+
+
+class JsonlHook(Hook):
+    """Appends every event to a file, one JSON object a line, flushed at once.
+
+    Args:
+        file: The log; a resumed run appends to it.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def _write(self, event: str, **values: object) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open('a') as stream:
+            stream.write(json.dumps({'event': event, 'time': round(time.time(), 3), **values}) + '\n')
+
+    def before_run(self, info: Metrics) -> None:
+        """Writes ``run``."""
+        self._write('run', **info)
+
+    def after_step(self, number: int, metrics: Metrics) -> None:
+        """Writes ``step``."""
+        self._write('step', round=number, **metrics)
+
+    def after_round(self, number: int, metrics: Metrics) -> None:
+        """Writes ``round``."""
+        self._write('round', round=number, **metrics)
+
+    def after_run(self, metrics: Metrics) -> None:
+        """Writes ``end``."""
+        self._write('end', **metrics)
+
+
+def _short(value: object) -> str:
+    return f'{value:.4g}' if isinstance(value, float) else str(value)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f'{minutes // 60}:{minutes % 60:02d}:{seconds:02d}'

@@ -1,0 +1,138 @@
+"""The one local training loop: clients, centralised pretraining and fine-tuning all use it.
+
+A trainer is built once per process and re-armed for each client (weights, optimiser state, random streams), because
+building a model, an optimiser and a loader anew costs more than a small client's training.
+"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from mmengine.logging import MessageHub
+from mmengine.optim import build_optim_wrapper
+from torch import Tensor
+
+from fedvssl.config import RunConfig
+from fedvssl.data.loader import Batch
+from fedvssl.errors import ConfigError
+from fedvssl.models import VideoModel, build_model
+from fedvssl.registry import SCHEDULES
+from fedvssl.training.hooks import Hook
+from fedvssl.training.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Span:
+    """The part of a run that one call trains: progress `begin`..`end` (both in 0..1) in `steps` optimiser steps."""
+
+    begin: float
+    end: float
+    steps: int
+
+
+@dataclass
+class Means:
+    """Running means of a training's scalars over its steps."""
+
+    steps: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def add(self, scalars: Mapping[str, Any]) -> None:
+        """Adds one step's scalars."""
+        self.steps += 1
+        for name, value in scalars.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+
+    def result(self) -> dict[str, float]:
+        """Returns the means."""
+        return {name: value / self.steps for name, value in self.sums.items()}
+
+
+class Trainer:
+    """A model and its optimiser, ready to train any number of clients or epochs.
+
+    Args:
+        model: The model; it is moved to the device.
+        optim_wrapper: Config of mmengine's `OptimWrapper`.
+        schedule: Learning-rate factor as a function of progress.
+        device: Where to compute.
+    """
+
+    def __init__(self, model: VideoModel, optim_wrapper: dict, schedule: Schedule, device: str = 'cpu') -> None:
+        self.model = model.to(device)
+        self.schedule = schedule
+        try:
+            self.optim_wrapper = build_optim_wrapper(self.model, dict(optim_wrapper))
+        except (TypeError, ValueError, KeyError) as error:
+            raise ConfigError(f'optim_wrapper: cannot build it: {error}') from error
+        self._base_lrs = [group['lr'] for group in self.optim_wrapper.optimizer.param_groups]
+
+    def rearm(self, tensors: Mapping[str, Tensor] | None = None) -> None:
+        """Forgets the last client: optimiser state, counters, logged scalars; then loads weights.
+
+        Args:
+            tensors: Named tensors to overwrite the model's with; names and shapes must fit.
+        """
+        self.optim_wrapper.optimizer.state.clear()
+        self.optim_wrapper.initialize_count_status(self.model, 0, -1)
+        # OptimWrapper logs gradient norms into a hub that lives as long as the process, and would grow without end.
+        MessageHub.get_current_instance().log_scalars.clear()
+        if tensors is not None:
+            self.model.load_state_dict(dict(tensors), strict=False)
+
+    def fit(self, batches: Iterable[Batch], span: Span, hook: Hook | None = None, number: int = 1) -> dict[str, float]:
+        """Trains on all batches.
+
+        Args:
+            batches: What `ClipLoader` yields; `span.steps` of them.
+            span: Which part of the run this is; sets the learning rate.
+            hook: Told after each step.
+            number: Number of the round, passed on to the hook.
+
+        Returns:
+            Means over the steps of ``loss`` and of the further scalars the model logs.
+        """
+        self.model.train()
+        means = Means()
+        for step, batch in enumerate(batches):
+            self._set_lr(span.begin + (span.end - span.begin) * step / span.steps)
+            scalars = self.model.train_step(batch, self.optim_wrapper)
+            means.add(scalars)
+            if hook:
+                hook.after_step(number, dict(step=step + 1))
+        return means.result()
+
+    def _set_lr(self, progress: float) -> None:
+        factor = self.schedule(progress)
+        for group, lr in zip(self.optim_wrapper.optimizer.param_groups, self._base_lrs, strict=True):
+            group['lr'] = lr * factor
+
+    @contextmanager
+    def evaluating(self) -> Iterator[VideoModel]:
+        """Gives the model in evaluation mode, without gradients."""
+        self.model.eval()
+        with torch.inference_mode():
+            yield self.model
+
+    def predict(self, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
+        """Returns predictions (n, ...) and targets (n,) of all batches, on the CPU."""
+        predictions, targets = [], []
+        with self.evaluating() as model:
+            for batch in batches:
+                data = model.data_preprocessor(batch)
+                predictions.append(model(data['inputs'], mode='predict').cpu())
+                targets.append(data['data_samples']['target'].cpu())
+        return torch.cat(predictions), torch.cat(targets)
+
+
+def build_trainer(config: RunConfig) -> Trainer:
+    """Builds model, optimiser and schedule of a config, and fixes the number of threads that compute."""
+    import cv2
+
+    torch.set_num_threads(config.runtime.threads)
+    cv2.setNumThreads(1)
+    return Trainer(build_model(config.model, config.seed), config.optim_wrapper,
+                   SCHEDULES.build(dict(config.schedule)), config.runtime.device)

@@ -1,0 +1,166 @@
+"""A process that serves requests through its pipes, and that is killed when an answer is late.
+
+Started with `subprocess` and not with `multiprocessing`, so that the daemonic workers of a data loader may have one.
+The other end is ``serve.py``.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedvssl.video import wire
+from fedvssl.video.errors import describe
+
+# Starting Python and importing a decoder takes less than a second of CPU time; the machine may be busy.
+_START_SECONDS = 120.0
+
+_PACKAGE_ROOT = Path(__file__).parents[2]
+
+
+class ChildGoneError(Exception):
+    """There is no answer, and the child has been killed: it was late, or died, or answered nonsense."""
+
+
+class ChildProcess:
+    """Runs ``python -m module`` when it is first needed, and talks to it. Belongs to one thread.
+
+    Args:
+        module: The module; it calls `fedvssl.video.serve.serve`.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+        self._kill: weakref.finalize | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child, if there is one."""
+        return self._process.pid if self._process else None
+
+    def request(self, message: Mapping[str, Any], timeout: float, largest: int) -> tuple[dict[str, Any], np.ndarray]:
+        """Sends a request and waits for the answer. The next request after a failure gets a new child.
+
+        Args:
+            message: The request.
+            timeout: Seconds to wait (the start of a child does not count).
+            largest: How many bytes of payload to accept.
+
+        Returns:
+            Header, and payload (bytes,), uint8.
+
+        Raises:
+            ChildGoneError: If there is no answer.
+        """
+        if self._owner != os.getpid():  # this process was forked: the child is another's
+            self.close()
+        waited = timeout
+        try:
+            if self._process is None:
+                waited = _START_SECONDS
+                self._start()
+                self._receive(time.monotonic() + waited, 0)
+                waited = timeout
+            deadline = time.monotonic() + timeout
+            self._send(wire.pack(message), deadline)
+            return self._receive(deadline, largest)
+        except TimeoutError as error:
+            self.close()
+            raise ChildGoneError(f'no answer within {waited:g} s; the decoder was killed') from error
+        except (EOFError, BrokenPipeError) as error:
+            raise ChildGoneError(f'the decoder died ({self._cause_of_death()})') from error
+        except ValueError as error:
+            self.close()
+            raise ChildGoneError(f'no valid answer ({describe(error)}); the decoder was killed') from error
+        except BaseException:  # KeyboardInterrupt, say: what is left in the pipe answers no later request
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Kills the child, if there is one."""
+        if self._kill is not None:
+            self._kill()
+        self._process, self._kill = None, None
+
+    def _start(self) -> None:
+        path = os.pathsep.join(filter(None, [str(_PACKAGE_ROOT), os.environ.get('PYTHONPATH', '')]))
+        process = subprocess.Popen([sys.executable, '-m', self._module, str(os.getpid())],
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
+                                   env={**os.environ, 'PYTHONPATH': path})
+        self._process, self._owner = process, os.getpid()
+        self._kill = weakref.finalize(self, _kill, process, self._owner)
+        for pipe in _pipes(process):
+            os.set_blocking(pipe, False)
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        assert self._process is not None
+        pipe, _ = _pipes(self._process)
+        view = memoryview(data)
+        while view:
+            _wait(pipe, select.POLLOUT, deadline)
+            view = view[os.write(pipe, view):]
+
+    def _receive(self, deadline: float, largest: int) -> tuple[dict[str, Any], np.ndarray]:
+        length, = wire.LENGTH.unpack(self._read(wire.LENGTH.size, deadline).tobytes())
+        if length > wire.LONGEST_HEADER:
+            raise ValueError(f'header of {length} bytes')
+        header = wire.unpack(self._read(length, deadline).tobytes())
+        size = header.get(wire.PAYLOAD, 0)
+        if size > largest:
+            raise ValueError(f'{size} bytes instead of {largest}')
+        return header, self._read(size, deadline)
+
+    def _read(self, size: int, deadline: float) -> np.ndarray:
+        assert self._process is not None
+        _, pipe = _pipes(self._process)
+        data = np.empty(size, np.uint8)
+        done = 0
+        while done < size:
+            _wait(pipe, select.POLLIN, deadline)
+            count = os.readv(pipe, [data[done:].data])
+            if not count:
+                raise EOFError
+            done += count
+        return data
+
+    def _cause_of_death(self) -> str:
+        process = self._process
+        assert process is not None
+        try:
+            code = process.wait(1)
+        except subprocess.TimeoutExpired:
+            code = 0
+        self.close()
+        return f'signal {signal.Signals(-code).name}' if code < 0 else f'exit code {code}'
+
+
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[int, int]:
+    assert process.stdin is not None and process.stdout is not None
+    return process.stdin.fileno(), process.stdout.fileno()
+
+
+def _wait(pipe: int, event: int, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(pipe, event)
+    left = deadline - time.monotonic()
+    if left <= 0 or not poll.poll(left * 1000):
+        raise TimeoutError
+
+
+def _kill(process: subprocess.Popen[bytes], owner: int) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    if owner == os.getpid():  # not in a fork of the owner
+        process.kill()
+        process.wait()

@@ -1,0 +1,170 @@
+"""The frame index: it alone says how many frames a video has, and which one is frame i.
+
+One demux pass collects the packets. Where their presentation timestamps are there, unique, and known to match the
+frames one to one, frame i is the i-th smallest timestamp of the packets that an edit list does not discard.
+Everywhere else the frames are counted: frame i is the i-th one that a decoder delivers when it starts at the first
+packet. That is exact by definition, and slow.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from fedvssl.video import mpeg4
+from fedvssl.video.container import BACKEND, VideoFile
+from fedvssl.video.errors import VideoDecodeError
+
+# One packet, one frame. Not VP8, whose alt-ref packets are never displayed, nor anything unknown.
+_ONE_FRAME_PER_PACKET = frozenset({
+    'h264', 'hevc', 'av1', 'vp9', 'mpeg1video', 'mpeg2video', 'mpeg4', 'h263', 'flv1', 'mjpeg', 'gif', 'png', 'ffv1',
+    'huffyuv', 'ffvhuff', 'prores', 'dnxhd', 'rawvideo', 'dvvideo',
+})
+_EVERY_FRAME_IS_KEY = frozenset({'mjpeg', 'png', 'huffyuv', 'ffvhuff', 'prores', 'dnxhd', 'rawvideo', 'dvvideo'})
+_STORES_PRESENTATION_TIMES = frozenset({'mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'mpeg', 'mpegts', 'flv', 'gif'})
+
+
+class _Packet(NamedTuple):
+    position: int
+    pts: int | None
+    key: bool
+    shown: bool
+    cut_off: bool
+
+
+@dataclass(frozen=True)
+class FrameIndex:
+    """The frames of one video.
+
+    Attributes:
+        frames: How many there are.
+        packets: How many packets to give to the decoder.
+        format: Names of the container format.
+        codec: Name of the codec.
+        width: Of the frames as they are stored, before any rotation.
+        height: Likewise.
+        counted_because: Why the frames have to be counted; empty where timestamps name them. If not empty, all arrays
+            are.
+        pts: Timestamp of each frame, ascending (frames,).
+        positions: Position of each frame's packet in the file (frames,).
+        starts: For each frame, the last key frame from which it can be decoded, as a number into `key_pts` (frames,).
+        key_pts: Timestamps of the key frames, ascending (keys,).
+        key_positions: Positions of their packets, ascending (keys,).
+    """
+
+    frames: int
+    packets: int
+    format: str
+    codec: str
+    width: int
+    height: int
+    counted_because: str
+    pts: np.ndarray
+    positions: np.ndarray
+    starts: np.ndarray
+    key_pts: np.ndarray
+    key_positions: np.ndarray
+
+    @property
+    def counted(self) -> bool:
+        """Whether the frames have to be counted."""
+        return bool(self.counted_because)
+
+    @property
+    def open_gop(self) -> bool:
+        """Whether a frame that is displayed before a key frame is stored behind it, and may need what came before.
+
+        Always false where frames are counted.
+        """
+        nearest = np.searchsorted(self.key_positions, self.positions, side='right') - 1
+        return bool(np.any(nearest != self.starts))
+
+
+def build_index(video: VideoFile) -> FrameIndex:
+    """Makes the index of a video that has just been opened; leaves it at its end.
+
+    Raises:
+        VideoDecodeError: If there is no frame.
+        Exception: What PyAV raises for damaged files.
+    """
+    packets, one_picture_each, b_pictures = _demux(video)
+    # What the end of the file cuts off cannot be displayed, and nothing behind it needs it.
+    while packets and packets[-1].cut_off:
+        packets.pop()
+    if not any(packet.shown for packet in packets):
+        raise VideoDecodeError(video.path, BACKEND, 'no video frames')
+    reason = _reason_to_count(video, packets, one_picture_each, b_pictures)
+    return _counted(video, len(packets), reason) if reason else _timed(video, packets)
+
+
+def _demux(video: VideoFile) -> tuple[list[_Packet], bool, bool]:
+    """Returns all packets, whether each of them surely holds one picture, and whether there are MPEG-4 B-pictures."""
+    packets = []
+    one_picture_each, b_pictures = True, False
+    for position, packet in enumerate(video.packets()):
+        packets.append(_Packet(position, packet.pts, packet.is_keyframe, bool(packet.size) and not packet.is_discard,
+                               packet.is_corrupt))
+        if video.codec == 'mpeg4' and packet.size:
+            data = bytes(packet)
+            one_picture_each = one_picture_each and mpeg4.is_one_picture(data)
+            b_pictures = b_pictures or mpeg4.has_b_picture(data)
+    return packets, one_picture_each, b_pictures
+
+
+def _reason_to_count(video: VideoFile, packets: list[_Packet], one_picture_each: bool, b_pictures: bool) -> str:
+    """Returns why timestamps cannot tell the frames of this video apart, or nothing."""
+    if video.codec not in _ONE_FRAME_PER_PACKET:
+        return f'{video.codec} packets need not be frames'
+    if not one_picture_each:
+        return 'packed or dummy MPEG-4 packets'
+    reorders = video.codec not in _EVERY_FRAME_IS_KEY and (b_pictures or video.codec != 'mpeg4')
+    if reorders and not _has_presentation_times(video):
+        return f'{video.format} does not store presentation timestamps'
+    if video.codec == 'h264' and video.context.field_order not in (0, 1):  # unknown, progressive
+        return 'interlaced H.264 may store single fields'
+    if any(packet.pts is None for packet in packets if packet.shown or packet.key):
+        return 'missing timestamps'
+    shown = _times(packet for packet in packets if packet.shown)
+    keys = _times(packet for packet in packets if packet.key)
+    if len(set(shown)) < len(shown):
+        return 'repeated timestamps'
+    if not packets[0].key or keys != sorted(set(keys)):
+        return 'key frames out of order'
+    if min(shown) < keys[0]:
+        return 'frames before the first key frame'
+    return ''
+
+
+def _times(packets: Iterable[_Packet]) -> list[int]:
+    return [packet.pts for packet in packets if packet.pts is not None]
+
+
+def _has_presentation_times(video: VideoFile) -> bool:
+    # A FOURCC in Matroska marks a stream taken over from AVI: its times are those of decoding.
+    from_avi = video.format == 'matroska,webm' and video.context.codec_tag.strip('\0') != ''
+    return video.format in _STORES_PRESENTATION_TIMES and not from_avi
+
+
+def _counted(video: VideoFile, packets: int, reason: str) -> FrameIndex:
+    frames = sum(1 for _ in video.frames(packets))
+    if not frames:
+        raise VideoDecodeError(video.path, BACKEND, 'no frame can be decoded')
+    none = np.empty(0, np.int64)
+    return FrameIndex(frames, packets, video.format, video.codec, video.context.width, video.context.height, reason,
+                      none, none, none, none, none)
+
+
+def _timed(video: VideoFile, packets: list[_Packet]) -> FrameIndex:
+    keys = [packet for packet in packets if packet.key]
+    shown = [packet for packet in packets if packet.shown]
+    pts, positions = np.array(_times(shown), np.int64), np.array([packet.position for packet in shown], np.int64)
+    key_pts, key_positions = np.array(_times(keys), np.int64), np.array([packet.position for packet in keys], np.int64)
+    order = np.argsort(pts)
+    pts, positions = pts[order], positions[order]
+    # From a key frame one can decode what is stored behind it and displayed after it: in an open GOP, frames that are
+    # stored behind it and displayed before it refer to frames before it.
+    starts = np.minimum(np.searchsorted(key_positions, positions, side='right'),
+                        np.searchsorted(key_pts, pts, side='right')) - 1
+    return FrameIndex(len(shown), len(packets), video.format, video.codec, video.context.width, video.context.height,
+                      '', pts, positions, starts, key_pts, key_positions)
