@@ -1,0 +1,8 @@
+"""Datasets, samplers, transforms, partitions; importing this fills their registries."""
+
+from fedvssl.data.partition import ColumnPartitioner, IIDPartitioner
+from fedvssl.data.sampling import MidTickSampler, RandomClipSampler, VCOPSampler
+from fedvssl.data.transforms import Brightness, CenterCrop, Contrast, Flip, HueSaturation, RandomCrop, Resize
+
+__all__ = ['Brightness', 'CenterCrop', 'ColumnPartitioner', 'Contrast', 'Flip', 'HueSaturation', 'IIDPartitioner',
+           'MidTickSampler', 'RandomClipSampler', 'RandomCrop', 'Resize', 'VCOPSampler']

@@ -47,16 +47,16 @@ def draw_motion(label: int, random: np.random.Generator) -> Motion:
     name = CLASSES[label]
     anywhere = random.uniform(0, 2 * np.pi)
     jitter = np.deg2rad(random.uniform(-12, 12))
-    walk, drift = random.uniform(1.0, 1.3), random.uniform(0.4, 0.6)
+    walk, drift = random.uniform(1.4, 1.8), random.uniform(0.5, 0.7)
     unordered = (0, EVENT_PERIOD // 2)
     headings = {'right': 0.0, 'left': np.pi}
     if name in headings:
         return Motion(_polar(walk, headings[name] + jitter), 0.0, *unordered)
     if name in ('clockwise', 'anticlockwise'):
-        spin = np.deg2rad(random.uniform(6, 9))
+        spin = np.deg2rad(random.uniform(7, 11))
         return Motion(_polar(drift, anywhere), spin if name == 'clockwise' else -spin, *unordered)
     if name in ('slow', 'fast'):
-        speed = drift if name == 'slow' else random.uniform(2.0, 2.5)
+        speed = drift if name == 'slow' else random.uniform(2.5, 3.0)
         return Motion(_polar(speed, anywhere), 0.0, *unordered)
     ordered = (0, EVENT_LENGTH) if name == 'swell_flash' else (EVENT_LENGTH, 0)
     return Motion(_polar(drift, anywhere), 0.0, *ordered)
@@ -86,8 +86,8 @@ def render(index: int, label: int, group: int, seed: int) -> np.ndarray:
     progress = _progress(frames)
     x_THWC = _background(motion, progress, look)
     for _ in range(int(look.integers(2, 4))):
-        x_THWC = _paint_shape(x_THWC, motion, progress, swell, flash, look)
-    tint = 1 + 0.15 * np.cos(2 * np.pi * (group / GROUPS + np.arange(3) / 3))
+        _paint_shape(x_THWC, motion, progress, swell, flash, look)
+    tint = (1 + 0.15 * np.cos(2 * np.pi * (group / GROUPS + np.arange(3) / 3))).astype(np.float32)
     return np.clip(np.rint(x_THWC * tint), 0, 255).astype(np.uint8)
 
 
@@ -106,37 +106,41 @@ def _pulse(clock: np.ndarray, at: int) -> np.ndarray:
 def _background(motion: Motion, progress: np.ndarray, look: np.random.Generator) -> np.ndarray:
     """Returns a colour field (T, H, W, 3) float32 that moves with the shapes: a few waves that fit the torus."""
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-    x_THW = 2 * np.pi / WIDTH * (x - motion.velocity[0] * progress[:, None, None])
-    y_THW = 2 * np.pi / HEIGHT * (y - motion.velocity[1] * progress[:, None, None])
     field = np.zeros((len(progress), HEIGHT, WIDTH, 3), np.float32)
     for _ in range(3):
-        wave = np.cos(look.integers(-4, 5) * x_THW + look.integers(-3, 4) * y_THW + look.uniform(0, 2 * np.pi))
-        field += wave[..., None] * look.uniform(-30, 30, 3).astype(np.float32)
+        kx = 2 * np.pi / WIDTH * look.choice([-4, -3, -2, 2, 3, 4])
+        ky = 2 * np.pi / HEIGHT * look.integers(-3, 4)
+        travelled = (kx * motion.velocity[0] + ky * motion.velocity[1]) * progress
+        phase = (kx * x + ky * y)[None] - travelled[:, None, None] + look.uniform(0, 2 * np.pi)
+        field += np.cos(phase.astype(np.float32))[..., None] * look.uniform(-35, 35, 3).astype(np.float32)
     return field + look.uniform(60, 140, 3).astype(np.float32)
 
 
 def _paint_shape(x_THWC: np.ndarray, motion: Motion, progress: np.ndarray, swell: np.ndarray,
-                 flash: np.ndarray, look: np.random.Generator) -> np.ndarray:
+                 flash: np.ndarray, look: np.random.Generator) -> None:
     """Pastes one textured shape, wrapped around the picture's borders, into every frame."""
-    start = look.uniform((0, 0), (WIDTH, HEIGHT))
+    x0, y0 = look.uniform((0, 0), (WIDTH, HEIGHT))
     angle, radius, form = look.uniform(0, 2 * np.pi), look.uniform(9, 13), look.integers(3)
     colours = look.uniform(0, 255, (2, 3)).astype(np.float32)
-    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-    cx = (start[0] + motion.velocity[0] * progress)[:, None, None]
-    cy = (start[1] + motion.velocity[1] * progress)[:, None, None]
-    dx = (x - cx + WIDTH / 2) % WIDTH - WIDTH / 2
-    dy = (y - cy + HEIGHT / 2) % HEIGHT - HEIGHT / 2
-    theta = (angle + motion.spin * progress)[:, None, None]
-    u, v = np.cos(theta) * dx + np.sin(theta) * dy, -np.sin(theta) * dx + np.cos(theta) * dy
-    distance = (np.hypot(u, v), np.maximum(abs(u), abs(v)) * 1.1, (abs(u) + abs(v)) * 0.85)[form]
-    size = radius * (1 + 0.5 * swell)[:, None, None]
-    mask = np.clip(size - distance + 0.5, 0, 1)[..., None]
-    # Two unlike halves, one of them striped: the orientation is visible and unambiguous.
-    half = np.clip(u + 0.5, 0, 1)
-    stripes = 0.5 + 0.5 * np.tanh(3 * np.sin(v * (6 / radius)))
-    blend = (half * (0.35 + 0.65 * stripes))[..., None]
-    texture = colours[0] * blend + colours[1] * (1 - blend) + 80 * flash[:, None, None, None]
-    return x_THWC * (1 - mask) + texture * mask
+    for t, travelled in enumerate(progress):
+        size = radius * (1 + 0.5 * swell[t])
+        # The shape's surroundings, in pixels of the torus and relative to its centre.
+        cx, cy = x0 + motion.velocity[0] * travelled, y0 + motion.velocity[1] * travelled
+        reach = int(min(size * 1.25, HEIGHT / 2 - 1))
+        columns = np.arange(int(cx) - reach, int(cx) + reach + 2)
+        rows = np.arange(int(cy) - reach, int(cy) + reach + 2)
+        dx, dy = (columns - cx).astype(np.float32)[None], (rows - cy).astype(np.float32)[:, None]
+        theta = angle + motion.spin * travelled
+        cos, sin = np.float32(np.cos(theta)), np.float32(np.sin(theta))
+        u, v = cos * dx + sin * dy, cos * dy - sin * dx
+        distance = (np.hypot(u, v), np.maximum(abs(u), abs(v)) * 1.1, (abs(u) + abs(v)) * 0.85)[form]
+        mask = np.clip(size - distance + 0.5, 0, 1)[..., None]
+        # Two unlike halves, one of them striped: the orientation is visible and unambiguous.
+        stripes = 0.5 + 0.5 * np.tanh(3 * np.sin(v * np.float32(6 / radius)))
+        blend = (np.clip(u + 0.5, 0, 1) * (0.35 + 0.65 * stripes))[..., None]
+        texture = colours[0] * blend + colours[1] * (1 - blend) + np.float32(80 * flash[t])
+        place = np.ix_([t], rows % HEIGHT, columns % WIDTH)
+        x_THWC[place] += (texture - x_THWC[place]) * mask
 
 
 @dataclass(frozen=True)

@@ -103,11 +103,12 @@ class Client:
         begun = time.perf_counter()
         metrics = self._fit(indices, partition, number)
         seconds = time.perf_counter() - begun
-        shared = self._split_state(message, partition, number, head)
+        shared, keeps_head = self._split_state(message, partition, number, head)
         bad = self.train_split.bad_in(partition)
         if bad:
             write_json(HeadStore(self.work_dir, partition).directory / 'bad_videos.json', bad)
-        results = {**metrics, EXAMPLES: len(indices), BAD_VIDEOS: len(bad), 'train-seconds': seconds}
+        results = {**metrics, EXAMPLES: len(indices), BAD_VIDEOS: len(bad), 'train-seconds': seconds,
+                   HEAD_ROUND: number if keeps_head else NO_HEAD}
         return Message(RecordDict({ARRAYS: to_record(shared), METRICS: MetricRecord(results)}), reply_to=message)
 
     def _load(self, message: Message, partition: int) -> int | None:
@@ -131,14 +132,15 @@ class Client:
         span = Span((number - 1) / rounds, number / rounds, epochs * loader.num_batches(len(indices)))
         return self.trainer.fit(batches, span)
 
-    def _split_state(self, message: Message, partition: int, number: int, base: int | None) -> dict[str, np.ndarray]:
-        """Writes the head to the client's disk and returns the shared tensors."""
+    def _split_state(self, message: Message, partition: int, number: int,
+                     base: int | None) -> tuple[dict[str, np.ndarray], bool]:
+        """Writes the head, if there is one, to the client's disk; returns the shared tensors and whether it did."""
         state = {name: tensor.detach().cpu().numpy() for name, tensor in self.trainer.model.state_dict().items()}
         names = message.content[ARRAYS].keys()
         head = {name: tensor for name, tensor in state.items() if name not in names}
         if head:
             HeadStore(self.work_dir, partition).save(number, head, base)
-        return {name: state[name] for name in names}
+        return {name: state[name] for name in names}, bool(head)
 
     def evaluate(self, message: Message, context: Context) -> Message:
         """Measures the pretext task on this client's share of the held-out videos, with its own head."""

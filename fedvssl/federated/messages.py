@@ -11,7 +11,7 @@ from fedvssl.errors import ConfigError
 # Records of a message.
 ARRAYS, CONFIG, METRICS = 'arrays', 'config', 'metrics'
 
-# Instructions (server to client).
+# Instructions (server to client). `head-round` says which of its heads a client is to load; in a reply, which it keeps.
 ROUND, ATTEMPT, HEAD_ROUND = 'server-round', 'attempt', 'head-round'
 NO_HEAD = -1
 

@@ -1,8 +1,11 @@
 """What all video models share: a backbone, a head, a preprocessor, and mmengine's three forward modes."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,8 +30,21 @@ def build_model(cfg: dict, seed: int) -> 'VideoModel':
         model = MODELS.build(cfg)
     except (TypeError, ValueError, KeyError) as error:
         raise ConfigError(f'model: cannot build {cfg.get("type")!r}: {error}') from error
-    model.init_weights()
+    with _silence():
+        model.init_weights()
     return model
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps mmengine from logging one line per parameter it initialises."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 class VideoModel(BaseModel):

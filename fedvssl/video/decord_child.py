@@ -14,7 +14,7 @@ _DENSE = 4
 
 
 class DecordServer:
-    """Answers ``{path, indices}`` with ``{frames, shape}`` and the pixels; keeps the last video open."""
+    """Answers ``{path, indices, from_start}`` with ``{frames, shape}`` and the pixels; keeps the last video open."""
 
     def __init__(self) -> None:
         self._key: tuple[Any, ...] = ()
@@ -35,7 +35,8 @@ class DecordServer:
         header = {'frames': len(self._video)}
         if not request['indices']:
             return header, None
-        frames = self._read(np.array(request['indices']))
+        read = self._read_from_start if request['from_start'] else self._read
+        frames = read(np.array(request['indices']))
         return {**header, 'shape': list(frames.shape)}, frames
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
@@ -43,6 +44,15 @@ class DecordServer:
         if last - first >= _DENSE * len(indices):
             return self._video.get_batch(indices.tolist()).asnumpy()
         return self._video.get_batch(list(range(first, last + 1))).asnumpy()[indices - first]
+
+    def _read_from_start(self, indices: np.ndarray) -> np.ndarray:
+        wanted, frames = set(indices.tolist()), []
+        self._video.seek(0)
+        for number in range(int(indices[-1]) + 1):
+            frame = self._video.next()
+            if number in wanted:
+                frames.append(frame.asnumpy())
+        return np.stack(frames)
 
 
 if __name__ == '__main__':

@@ -14,7 +14,8 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedvssl.federated.cohort import Cohorts, Roster
-from fedvssl.federated.messages import ARRAYS, ATTEMPT, CONFIG, EXAMPLES, LOSS, METRICS, to_arrays, to_record
+from fedvssl.federated.messages import (ARRAYS, ATTEMPT, BAD_VIDEOS, CONFIG, EXAMPLES, HEAD_ROUND, LOSS, METRICS,
+                                        to_arrays, to_record)
 
 Tensors = dict[str, np.ndarray]
 
@@ -99,6 +100,9 @@ class FederatedStrategy(Strategy):
         """Flower's hook for a description; the run's own log tells it."""
 
 
+_NOT_AVERAGED = {EXAMPLES, BAD_VIDEOS, HEAD_ROUND}
+
+
 class WeightedMeans:
     """Means of the clients' scalars, weighted by their numbers of videos; the videos themselves are summed."""
 
@@ -110,10 +114,10 @@ class WeightedMeans:
         """Adds one client's scalars."""
         examples = int(record[EXAMPLES])
         self.weight += examples
-        for name, value in record.items():
-            self._sums[name] = self._sums.get(name, 0.0) + examples * float(value)
+        for name in record.keys() - _NOT_AVERAGED:
+            self._sums[name] = self._sums.get(name, 0.0) + examples * float(record[name])
 
     def result(self) -> MetricRecord:
         """Returns the means."""
-        means = {name: value / self.weight for name, value in self._sums.items()}
+        means = {name: value / self.weight for name, value in sorted(self._sums.items())}
         return MetricRecord({**means, EXAMPLES: self.weight})

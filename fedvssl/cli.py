@@ -1,0 +1,75 @@
+"""What the tools share: options, errors to exit codes, signals."""
+
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fedvssl.errors import INTERNAL_ERROR, FedVSSLError, Interrupted
+
+
+def config_parser(description: str) -> argparse.ArgumentParser:
+    """Returns a parser with what every tool that reads a config takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file (.py)')
+    parser.add_argument('--work-dir', help='where results go (default: work_dirs/<name of the config>)')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
+                        help='override config values, e.g. federation.strategy.alpha=0.5 data.root=/my/videos')
+    return parser
+
+
+def parse_options(pairs: list[str]) -> dict[str, Any]:
+    """Turns ``key=value`` arguments into a dictionary; values are Python literals, or else strings.
+
+    Raises:
+        ConfigError: If an argument is not of that form.
+    """
+    import ast
+
+    from fedvssl.errors import ConfigError
+
+    options = {}
+    for pair in pairs:
+        key, separator, text = pair.partition('=')
+        if not separator or not key:
+            raise ConfigError(f'--cfg-options: {pair!r} is not of the form key=value')
+        try:
+            options[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            options[key] = {'true': True, 'false': False, 'none': None}.get(text.lower(), text)
+    return options
+
+
+def run_tool(main: Callable[[], None]) -> int:
+    """Runs a tool's main function and returns its exit code; errors of the input become one message, no traceback."""
+    logging.basicConfig(format='%(levelname)s: %(message)s', level=logging.WARNING, stream=sys.stderr)
+    try:
+        with stopping_on_signals():
+            main()
+    except FedVSSLError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return error.exit_code
+    except Exception:
+        traceback.print_exc()
+        return INTERNAL_ERROR
+    return 0
+
+
+@contextlib.contextmanager
+def stopping_on_signals() -> Iterator[None]:
+    """Turns SIGINT and SIGTERM into `Interrupted`, wherever the program is; a commit under way is atomic anyway."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Interrupted(f'{signal.Signals(number).name}: stopped; every finished round is committed, continue with '
+                          f'--resume')
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,46 @@
+"""How an engine of ours hands a message to a ClientApp, in whatever process that happens."""
+
+import logging
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedvssl.federated.messages import PARTITION
+
+logger = logging.getLogger('fedvssl')
+
+RUN_ID = 1
+CLIENT_APP_RAISED = 2  # Flower's code for a client app that raised
+CLIENT_LOST = 3  # ours: the process died or did not answer in time
+
+
+class Contexts:
+    """Flower contexts of the clients that a process serves, made when first needed.
+
+    Args:
+        num_clients: Partitions there are.
+    """
+
+    def __init__(self, num_clients: int) -> None:
+        self.num_clients = num_clients
+        self._contexts: dict[int, Context] = {}
+
+    def of(self, node_id: int) -> Context:
+        """Returns the context of a node."""
+        if node_id not in self._contexts:
+            config = {PARTITION: node_id - FIRST_NODE, 'num-partitions': self.num_clients}
+            self._contexts[node_id] = Context(run_id=RUN_ID, node_id=node_id, node_config=config, state=RecordDict(),
+                                              run_config={})
+        return self._contexts[node_id]
+
+
+FIRST_NODE = 2  # node of partition 0; Flower gives 1 to the server
+
+
+def answer(app: ClientApp, message: Message, contexts: Contexts) -> Message:
+    """Returns the app's reply, or an error reply if it raises, as all of Flower's engines do."""
+    try:
+        return app(message, contexts.of(message.metadata.dst_node_id))
+    except Exception as error:
+        logger.debug('client app raised', exc_info=True)
+        return Message(Error(CLIENT_APP_RAISED, f'{type(error).__name__}: {error}'), reply_to=message)

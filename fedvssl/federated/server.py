@@ -1,0 +1,180 @@
+"""The server: rounds of draw, train, aggregate, commit.
+
+Flower's `Strategy.start` is one closed loop without resume, quorum or checks; here the strategy is asked for its messages
+and given checked replies, and a round counts only once it is committed.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.serverapp import Grid, ServerApp
+
+from fedvssl.config import FederationConfig, RunConfig
+from fedvssl.errors import BadVideosError, ConfigError, QuorumError
+from fedvssl.federated.cohort import Cohorts, Roster
+from fedvssl.federated.guard import Exchange, Guard
+from fedvssl.federated.messages import (ATTEMPT, BAD_VIDEOS, CONFIG, EXAMPLES, HEAD_ROUND, NO_HEAD, ROUND, to_arrays,
+                                        to_record)
+from fedvssl.federated.strategies.base import FederatedStrategy
+from fedvssl.registry import STRATEGIES
+from fedvssl.state import FederatedState, RoundStore
+from fedvssl.training.hooks import Hook
+
+logger = logging.getLogger('fedvssl')
+
+
+def build_strategy(settings: FederationConfig, seed: int, num_clients: int) -> FederatedStrategy:
+    """Builds the strategy of a config.
+
+    Raises:
+        ConfigError: If a round wants more clients than there are, or the strategy refuses its arguments.
+    """
+    if settings.clients_per_round > num_clients:
+        raise ConfigError(f'federation.clients_per_round: {settings.clients_per_round} clients are wanted per round, but '
+                          f'data.partition makes only {num_clients}')
+    return STRATEGIES.build(dict(settings.strategy, cohorts=Cohorts(seed, num_clients, settings.clients_per_round)))
+
+
+def initial_state(config: RunConfig, strategy: FederatedStrategy) -> FederatedState:
+    """Builds the state before round 1: the shared part of the model that the run's seed gives."""
+    from fedvssl.models import build_model
+
+    model = build_model(config.model, config.seed)
+    tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    return FederatedState(round=0, tensors=strategy.shared(tensors))
+
+
+def build_server_app(server: 'Server', done: Callable[[FederatedState], None]) -> ServerApp:
+    """Wraps a server into Flower's app; `done` gets the final state, since an app returns nothing."""
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        done(server.run(grid))
+
+    return app
+
+
+@dataclass
+class Server:
+    """Runs the rounds that a state still lacks.
+
+    Attributes:
+        settings: The federation.
+        strategy: Draws cohorts and aggregates.
+        num_clients: Declared partitions.
+        state: Where the run stands.
+        store: Where it is kept.
+        hook: Side jobs.
+        max_bad_videos: Accepted share of unreadable videos.
+    """
+
+    settings: FederationConfig
+    strategy: FederatedStrategy
+    num_clients: int
+    state: FederatedState
+    store: RoundStore
+    hook: Hook
+    max_bad_videos: float
+
+    def run(self, grid: Grid) -> FederatedState:
+        """Runs to the last round and returns the final state.
+
+        Raises:
+            QuorumError: If too few clients delivered, `max_attempts` times in a row.
+            BadVideosError: If the clients met too many unreadable videos.
+            StorageError: If a round cannot be committed.
+        """
+        roster = Roster.discover(grid, self.num_clients, self.settings.client_timeout)
+        self.strategy.roster = roster
+        self.strategy.load_state_dict(self.state.strategy)
+        for number in range(self.state.round + 1, self.settings.rounds + 1):
+            self.hook.before_round(number, self.settings.clients_per_round)
+            begun = time.perf_counter()
+            state = self._train(grid, roster, number)
+            state = self._evaluate(grid, roster, state)
+            state = replace(state, metrics={**state.metrics, 'seconds': time.perf_counter() - begun})
+            self._require_sound_videos(state)
+            self.store.commit(state)
+            self.state = state
+            self.hook.after_round(number, state.metrics)
+        return self.state
+
+    def _train(self, grid: Grid, roster: Roster, number: int) -> FederatedState:
+        """Trains one round, with a new cohort for each attempt, until enough clients delivered."""
+        arrays, before = to_record(self.state.tensors), self.strategy.state_dict()
+        wanted = self.settings.clients_per_round
+        needed = math.ceil(self.settings.min_success * wanted)
+        for attempt in range(1, self.settings.max_attempts + 1):
+            exchange = Exchange(wanted)
+            config = ConfigRecord({ROUND: number, ATTEMPT: attempt})
+            messages = self.strategy.configure_train(number, arrays, config, grid)
+            guard = Guard(arrays, roster, exchange, self.hook, number)
+            replies = guard(grid.send_and_receive(_addressed(messages, roster, self.state.heads),
+                                                  timeout=self.settings.client_timeout))
+            new, metrics = self.strategy.aggregate_train(number, replies)
+            if new is not None and len(exchange.metrics) >= needed:
+                return self._after(number, attempt, exchange, new, dict(metrics or {}))
+            self.strategy.load_state_dict(before)
+            logger.warning('round %d, attempt %d: %d of %d clients delivered, %d are needed', number, attempt,
+                           len(exchange.metrics), wanted, needed)
+        raise QuorumError(f'round {number}: in {self.settings.max_attempts} attempts never {needed} of {wanted} clients '
+                          f'delivered; last reasons: {_reasons(exchange)}')
+
+    def _after(self, number: int, attempt: int, exchange: Exchange, new: ArrayRecord,
+               metrics: dict[str, Any]) -> FederatedState:
+        state, delivered = self.state, exchange.metrics
+        summary = {**metrics, 'clients': len(delivered), 'failures': len(exchange.failures), 'attempt': attempt}
+        return FederatedState(
+            round=number,
+            tensors=to_arrays(new),
+            strategy=self.strategy.state_dict(),
+            heads={**state.heads, **{p: number for p, m in delivered.items() if m.get(HEAD_ROUND) == number}},
+            bad_videos={**state.bad_videos, **{p: int(m.get(BAD_VIDEOS, 0)) for p, m in delivered.items()}},
+            examples={**state.examples, **{p: int(m[EXAMPLES]) for p, m in delivered.items()}},
+            metrics=summary,
+        )
+
+    def _evaluate(self, grid: Grid, roster: Roster, state: FederatedState) -> FederatedState:
+        """Measures the new model on the clients that have trained, every `evaluate_every` rounds and at the end."""
+        every = self.settings.evaluate_every
+        if not every or (state.round % every and state.round != self.settings.rounds):
+            return state
+        messages = [message for message in self.strategy.configure_evaluate(
+            state.round, to_record(state.tensors), ConfigRecord({ROUND: state.round}), grid)
+            if roster.partition_of[message.metadata.dst_node_id] in state.examples]
+        guard = Guard(None, roster, Exchange(len(messages)), Hook(), state.round)
+        replies = grid.send_and_receive(_addressed(messages, roster, state.heads), timeout=self.settings.client_timeout)
+        measured = dict(self.strategy.aggregate_evaluate(state.round, guard(replies)) or {})
+        return replace(state, metrics={**state.metrics, **{f'test_{key}': value for key, value in measured.items()}})
+
+    def _require_sound_videos(self, state: FederatedState) -> None:
+        bad, examples = sum(state.bad_videos.values()), sum(state.examples.values())
+        if bad > self.max_bad_videos * examples:
+            clients = ', '.join(str(partition) for partition, count in sorted(state.bad_videos.items()) if count)
+            raise BadVideosError(
+                f'{bad} of {examples} videos are unreadable, more than max_bad_videos = {self.max_bad_videos:g} allows; '
+                f'clients {clients} name them in {self.store.work_dir}/clients/<client>/bad_videos.json')
+
+
+def _addressed(messages: Iterable[Message], roster: Roster, heads: Mapping[int, int]) -> list[Message]:
+    """Adds to each message which head its client is to load; the messages of a round may share their records."""
+    stamped = []
+    for message in messages:
+        head = heads.get(roster.partition_of[message.metadata.dst_node_id], NO_HEAD)
+        config = ConfigRecord({**message.content[CONFIG], HEAD_ROUND: head})
+        message.content = RecordDict({**message.content, CONFIG: config})
+        stamped.append(message)
+    return stamped
+
+
+def _reasons(exchange: Exchange) -> str:
+    absent = exchange.asked - len(exchange.metrics) - len(exchange.failures)
+    reasons = [f'client {partition}: {reason}' for partition, reason in sorted(exchange.failures.items())]
+    return '; '.join(reasons + ([f'{absent} clients are not connected'] if absent else [])) or 'none'
