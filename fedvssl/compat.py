@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,7 +33,9 @@ def import_mmaction_models() -> ModuleType:
         module.DRN = DRN  # type: ignore[attr-defined]
         sys.modules[package.__name__] = package
         sys.modules[_MISSING_MODULE] = module
-    return importlib.import_module('mmaction.models')
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='Fail to import')  # mmcv-lite says that it is not mmcv
+        return importlib.import_module('mmaction.models')
 
 
 def _lacks_drn() -> bool:

@@ -229,6 +229,9 @@ def _flatten(value: Any, path: str = '') -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
         for key, child in value.items():
             yield from _flatten(child, _join(path, key))
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for index, item in enumerate(value):
+            yield from _flatten(item, f'{path}[{index}]')
     else:
         yield path, json.dumps(value)
 

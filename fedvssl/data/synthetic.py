@@ -28,7 +28,7 @@ CLASSES = ('right', 'left', 'clockwise', 'anticlockwise', 'slow', 'fast', 'swell
 WIDTH, HEIGHT = 80, 60
 FPS = 24
 GROUPS = 4
-SPEED_UP = 1.8  # per 12 frames
+SPEED_CHANGE = 1.8  # factor per 12 frames
 EVENT_PERIOD, EVENT_LENGTH = 24, 6  # frames; one period holds both events and a rest of 12 frames
 
 
@@ -38,6 +38,7 @@ class Motion:
 
     velocity: tuple[float, float]  # px per frame in the middle of the video, y downwards
     spin: float  # radians per frame, likewise
+    speed_up: bool  # else it slows down
     swell_at: int  # frames after the start of the period
     flash_at: int
 
@@ -51,15 +52,15 @@ def draw_motion(label: int, random: np.random.Generator) -> Motion:
     unordered = (0, EVENT_PERIOD // 2)
     headings = {'right': 0.0, 'left': np.pi}
     if name in headings:
-        return Motion(_polar(walk, headings[name] + jitter), 0.0, *unordered)
+        return Motion(_polar(walk, headings[name] + jitter), 0.0, True, *unordered)
     if name in ('clockwise', 'anticlockwise'):
         spin = np.deg2rad(random.uniform(7, 11))
-        return Motion(_polar(drift, anywhere), spin if name == 'clockwise' else -spin, *unordered)
+        return Motion(_polar(drift, anywhere), spin if name == 'clockwise' else -spin, False, *unordered)
     if name in ('slow', 'fast'):
         speed = drift if name == 'slow' else random.uniform(2.5, 3.0)
-        return Motion(_polar(speed, anywhere), 0.0, *unordered)
+        return Motion(_polar(speed, anywhere), 0.0, name == 'slow', *unordered)
     ordered = (0, EVENT_LENGTH) if name == 'swell_flash' else (EVENT_LENGTH, 0)
-    return Motion(_polar(drift, anywhere), 0.0, *ordered)
+    return Motion(_polar(drift, anywhere), 0.0, name == 'swell_flash', *ordered)
 
 
 def _polar(length: float, angle: float) -> tuple[float, float]:
@@ -83,7 +84,7 @@ def render(index: int, label: int, group: int, seed: int) -> np.ndarray:
     frames = int(look.integers(40, 49))
     clock = np.arange(frames) + look.integers(0, EVENT_PERIOD)
     swell, flash = _pulse(clock, motion.swell_at), _pulse(clock, motion.flash_at)
-    progress = _progress(frames)
+    progress = _progress(frames, motion.speed_up)
     x_THWC = _background(motion, progress, look)
     for _ in range(int(look.integers(2, 4))):
         _paint_shape(x_THWC, motion, progress, swell, flash, look)
@@ -91,10 +92,10 @@ def render(index: int, label: int, group: int, seed: int) -> np.ndarray:
     return np.clip(np.rint(x_THWC * tint), 0, 255).astype(np.uint8)
 
 
-def _progress(frames: int) -> np.ndarray:
+def _progress(frames: int, speed_up: bool) -> np.ndarray:
     """Returns how far a motion has come at each frame, in units of one frame's step at the middle of the video."""
-    rate = np.log(SPEED_UP) / 12
-    return (np.exp(rate * (np.arange(frames, dtype=np.float32) - frames / 2)) - np.exp(-rate * frames / 2)) / rate
+    rate = np.log(SPEED_CHANGE) / 12 * (1 if speed_up else -1)
+    return np.exp(rate * (np.arange(frames) - frames / 2)) / rate
 
 
 def _pulse(clock: np.ndarray, at: int) -> np.ndarray:

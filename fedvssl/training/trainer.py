@@ -4,11 +4,9 @@ A trainer is built once per process and re-armed for each client (weights, optim
 building a model, an optimiser and a loader anew costs more than a small client's training.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from mmengine.logging import MessageHub
@@ -40,11 +38,11 @@ class Means:
     steps: int = 0
     sums: dict[str, float] = field(default_factory=dict)
 
-    def add(self, scalars: Mapping[str, Any]) -> None:
+    def add(self, scalars: Mapping[str, Tensor]) -> None:
         """Adds one step's scalars."""
         self.steps += 1
         for name, value in scalars.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().item()
 
     def result(self) -> dict[str, float]:
         """Returns the means."""

@@ -83,6 +83,11 @@ class VideoFile:
         """The decoder's context."""
         return self._stream.codec_context
 
+    @property
+    def listed(self) -> int:
+        """How many packets with something in them the file's own index lists, as far as it has been read."""
+        return sum(1 for entry in self._stream.index_entries if entry.size)
+
     def rewind(self) -> None:
         """Goes back to the first packet. Opening again is what restores every demuxer and decoder exactly."""
         if self._used:

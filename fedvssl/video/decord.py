@@ -2,8 +2,8 @@
 
 decord 0.6.0 is abandoned. It hangs for ever on some files with an edit list, numbers frames wrongly in open GOPs and in
 transport streams, and counts frames that an edit list hides, always without a word. Here it runs in a process that is
-killed when it is late, and what our frame index knows it to be wrong about is refused. One case the index does not know:
-H.264 with periodic intra refresh, where decord is some frames late after a seek.
+killed when it is late, and what our frame index knows it to be wrong about is refused. One case the index does not
+know: H.264 with periodic intra refresh, where decord is some frames late after a seek.
 """
 
 import threading

@@ -85,10 +85,14 @@ def build_index(video: VideoFile) -> FrameIndex:
     """Makes the index of a video that has just been opened; leaves it at its end.
 
     Raises:
-        VideoDecodeError: If there is no frame.
+        VideoDecodeError: If there is no frame, or packets are lost.
         Exception: What PyAV raises for damaged files.
     """
+    # Chunks of an AVI file whose headers are damaged are passed over in silence; a file without an index lists few.
+    listed = video.listed if video.format == 'avi' else 0
     packets, one_picture_each, b_pictures = _demux(video)
+    if len(packets) < listed:
+        raise VideoDecodeError(video.path, BACKEND, f'{listed - len(packets)} of {listed} packets are lost')
     # What the end of the file cuts off cannot be displayed, and nothing behind it needs it.
     while packets and packets[-1].cut_off:
         packets.pop()

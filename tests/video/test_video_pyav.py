@@ -72,8 +72,29 @@ def test_the_rotation_flag_is_applied(degrees, video, tmp_path):
         assert np.abs(turned.get([3])[0].astype(int) - expected).mean() < 2
 
 
-def test_a_wrong_key_flag_costs_time_but_no_wrong_frame(video, monkeypatch):
-    """Frames that do not turn up after a seek are fetched from an earlier key frame, and at last from the start."""
+def test_a_seek_that_lands_too_late_is_noticed(video, monkeypatch):
+    with open_video(video('h264_gop12')) as reader:
+        seek = reader._video.seek
+        monkeypatch.setattr(reader._video, 'seek', lambda pts: seek(int(reader.index.key_pts[4])))
+        assert reader._packets_from(4)[1] == reader.index.key_positions[4]
+        packets, position = reader._packets_from(2)
+        assert position == 0
+        assert next(packets).pts == reader.index.key_pts[0]
+        assert read_numbers(reader.get([30])) == [30]
+
+
+def test_one_pass_is_enough_where_nothing_is_wrong(video, monkeypatch):
+    with open_video(video('h264_open_gop')) as reader:
+        passes = []
+        original = reader._pass
+        monkeypatch.setattr(reader, '_pass', lambda *arguments: passes.append(arguments[0]) or original(*arguments))
+        for number in range(60):
+            reader.get([number])
+        assert passes == reader.index.starts.tolist()
+
+
+def test_frames_that_do_not_turn_up_are_fetched_from_further_ahead(video, monkeypatch):
+    """From an earlier key frame, and at last from the start."""
     expected = sequential(video('h264_gop12'))
     with open_video(video('h264_gop12')) as reader:
         attempts = []

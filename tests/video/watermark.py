@@ -52,6 +52,7 @@ class Recipe:
     options: dict[str, str] = field(default_factory=dict)
     times: Callable[[int], int] = lambda number: number
     rotation: int = 0
+    container: dict[str, str] = field(default_factory=dict)
 
 
 def _x264(extra: str = '', bframes: int = 3) -> dict[str, str]:
@@ -71,6 +72,7 @@ RECIPES = {
     'h264_open_gop': Recipe('.mp4', 'libx264', options=_x264('open-gop=1')),
     'h264_open_gop_mkv': Recipe('.mkv', 'libx264', options=_x264('open-gop=1')),
     'h264_intra_refresh': Recipe('.mp4', 'libx264', options=_x264('intra-refresh=1', bframes=0)),
+    'h264_faststart': Recipe('.mp4', 'libx264', options=_x264(), container={'movflags': 'faststart'}),
     'h264_mkv': Recipe('.mkv', 'libx264', options=_x264()),
     'h264_in_avi': Recipe('.avi', 'libx264', options=_x264()),
     'h264_ts': Recipe('.ts', 'libx264', options=_x264()),
@@ -92,7 +94,7 @@ RECIPES = {
 def write_video(path: Path, recipe: Recipe) -> Path:
     if recipe.codec not in av.codecs_available:
         pytest.skip(f'this PyAV has no encoder {recipe.codec}')
-    with av.open(str(path), 'w') as container:
+    with av.open(str(path), 'w', container_options=recipe.container) as container:
         stream = container.add_stream(recipe.codec, rate=25)
         stream.width, stream.height = WIDTH, HEIGHT
         stream.pix_fmt = 'yuvj420p' if recipe.codec == 'mjpeg' else 'yuv420p'

@@ -1,0 +1,134 @@
+"""Fine-tuning: train the whole network on labels, from a pretrained backbone or from scratch, and test it.
+
+The test follows CtP and FedVSSL: clips at mid-ticks of each video, logits averaged over the clips; top-1, top-5 and mean
+class accuracy. Best and last are both reported; the last is the result.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedvssl import rng
+from fedvssl.config import RunConfig, config_hash, identity
+from fedvssl.data.annotations import Video
+from fedvssl.data.dataset import build_dataset, read_videos
+from fedvssl.data.loader import ClipLoader
+from fedvssl.errors import ConfigError, DataListError
+from fedvssl.evaluation.environment import describe_environment
+from fedvssl.evaluation.metrics import accuracy_report
+from fedvssl.state import write_json
+from fedvssl.training.hooks import Hook
+from fedvssl.training.trainer import Span, Trainer, build_trainer
+from fedvssl.weights import LoadReport, load_backbone, read_weights
+
+RESULT_FILE = 'result.json'
+
+
+class FineTuning:
+    """One fine-tuning run.
+
+    Args:
+        config: Its config, with a section ``training``.
+        hook: Side jobs.
+
+    Raises:
+        ConfigError: If a section is missing.
+        DataListError: If a list is wrong or has labels the head has no output for.
+    """
+
+    def __init__(self, config: RunConfig, hook: Hook) -> None:
+        if config.data.test is None:
+            raise ConfigError('data.test: fine-tuning needs it and the config does not have it')
+        self.config, self.hook = config, hook
+        self.settings = config.section('training')
+        data = config.data
+        train, test = read_videos(data, data.train.split), read_videos(data, data.test.split)
+        _require_labels(config, train + test)
+        self.train = build_dataset(data, data.train, train, replace_bad=True)
+        self.test = build_dataset(data, data.test, test, replace_bad=False)
+        self.train_loader = ClipLoader(self.train, data.batch_size, data.workers)
+        self.test_loader = ClipLoader(self.test, data.test_batch_size, data.workers)
+        self.trainer: Trainer = build_trainer(config)
+
+    def load(self, checkpoint: str) -> LoadReport:
+        """Loads a pretrained backbone.
+
+        Raises:
+            CheckpointError: If nothing matches, shapes differ, or the file is damaged.
+        """
+        return load_backbone(self.trainer.model, read_weights(checkpoint), checkpoint)
+
+    def run(self) -> dict[str, Any]:
+        """Trains and tests; returns the test reports by epoch and timings.
+
+        Raises:
+            BadVideosError: If too many videos are unreadable.
+        """
+        epochs, seed = self.settings.epochs, self.config.seed
+        rng.seed_torch(seed, 'dropout', 'finetune')
+        indices = np.arange(len(self.train))
+        steps = self.train_loader.num_batches(len(indices))
+        reports: dict[int, dict[str, Any]] = {}
+        begun = time.perf_counter()
+        for epoch in range(1, epochs + 1):
+            self.hook.before_round(epoch, steps)
+            batches = self.train_loader.shuffled(indices, seed, 'finetune', epoch)
+            metrics: dict[str, Any] = self.trainer.fit(batches, Span((epoch - 1) / epochs, epoch / epochs, steps),
+                                                       self.hook, epoch)
+            self.train.check_bad(self.config.data.max_bad_videos)
+            if epoch % self.settings.evaluate_every == 0 or epoch == epochs:
+                reports[epoch] = self._evaluate()
+                metrics = {**metrics, 'test_accuracy': reports[epoch]['top1']}
+            self.hook.after_round(epoch, metrics)
+        return dict(reports=reports, seconds=time.perf_counter() - begun)
+
+    def _evaluate(self) -> dict[str, Any]:
+        indices = np.arange(len(self.test))
+        scores, target = self.trainer.predict(self.test_loader.in_order(indices, self.config.seed, 'test'))
+        self.test.check_bad(self.config.data.max_bad_videos)
+        return accuracy_report(scores, target)
+
+
+def finetune(config: RunConfig, work_dir: Path, pretrained: str | None, hook: Hook) -> dict[str, Any]:
+    """Fine-tunes, tests, and writes ``result.json``.
+
+    Args:
+        config: The run.
+        work_dir: Where the result goes; must not hold one.
+        pretrained: Checkpoint of a backbone; None trains from scratch.
+        hook: Side jobs; its `before_run` gets the load report.
+
+    Returns:
+        What ``result.json`` holds.
+    """
+    if (work_dir / RESULT_FILE).exists():
+        raise ConfigError(f'{work_dir}: already holds a {RESULT_FILE}; choose another --work-dir')
+    job = FineTuning(config, hook)
+    report = job.load(pretrained) if pretrained else None
+    hook.before_run(dict(rounds=job.settings.epochs, first_round=1, pretrained=pretrained or 'none',
+                         weights=str(report) if report else 'random', config=config_hash(config)[:12]))
+    outcome = job.run()
+    reports = outcome['reports']
+    best = max(reports, key=lambda epoch: reports[epoch]['top1'])
+    result = dict(
+        task='finetune', pretrained=pretrained, seed=config.seed, train_videos=len(job.train),
+        last=reports[job.settings.epochs], best={**reports[best], 'epoch': best},
+        bad_videos={**job.train.bad, **job.test.bad}, seconds=outcome['seconds'],
+        config_hash=config_hash(config), config=identity(config), environment=describe_environment())
+    write_json(work_dir / RESULT_FILE, result)
+    hook.after_run(dict(top1=result['last']['top1'], top5=result['last']['top5'],
+                        mean_class=result['last']['mean_class'], n=result['last']['n'],
+                        result=str(work_dir / RESULT_FILE)))
+    return result
+
+
+def _require_labels(config: RunConfig, videos: list[Video]) -> None:
+    """Checks that every video has a label that the head has an output for."""
+    file, classes = Path(config.data.root) / config.data.annotations, config.model['head'].get('num_classes')
+    for video in videos:
+        if not 0 <= video.label < classes:
+            raise DataListError(f'{file}:{video.line}: label {video.label + config.data.label_base} is out of range; '
+                                f'model.head.num_classes = {classes} takes {config.data.label_base} to '
+                                f'{config.data.label_base + classes - 1} with data.label_base = {config.data.label_base}')

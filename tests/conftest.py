@@ -1,0 +1,44 @@
+"""What several test files need: a tiny generated video set and a config that trains on it in a second."""
+
+from pathlib import Path
+
+import pytest
+
+from fedvssl.config import RunConfig, from_dict
+from fedvssl.data.synthetic import generate
+
+
+@pytest.fixture(scope='session')
+def tiny_videos(tmp_path_factory) -> Path:
+    """Root of a generated set of 16 training and 8 test videos."""
+    root = tmp_path_factory.mktemp('tiny')
+    generate(root, num_train=16, num_test=8, seed=3, workers=1)
+    return root
+
+
+def tiny_values(root: Path, **federation) -> dict:
+    """Returns config values of a federated VCOP run that is as small as they come."""
+    phase = dict(sampler=dict(type='VCOPSampler', clip_length=4, gap=2))
+    crop = [dict(type='Resize', sizes=(24, 18)), dict(type='RandomCrop', size=16)]
+    return dict(
+        model=dict(type='VCOP', backbone=dict(type='R3D18', base_channels=4),
+                   head=dict(type='VCOPHead', hidden_channels=8), data_preprocessor=dict(type='ClipPreprocessor')),
+        data=dict(root=str(root), train=dict(split='train', transforms=crop, **phase),
+                  test=dict(split='test', transforms=crop, **phase),
+                  partition=dict(type='IIDPartitioner', num_clients=4), batch_size=2),
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9),
+                           clip_grad=dict(max_norm=40)),
+        schedule=dict(type='ConstantSchedule'),
+        federation=dict(rounds=3, clients_per_round=2, workers=0,
+                        strategy=dict(type='FedVSSL', alpha=0.9, beta=1.0)) | federation,
+    )
+
+
+@pytest.fixture
+def tiny_config(tiny_videos):
+    """Builds that config; keyword arguments override its section ``federation``."""
+
+    def build(**federation) -> RunConfig:
+        return from_dict(tiny_values(tiny_videos, **federation))
+
+    return build

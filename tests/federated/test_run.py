@@ -1,0 +1,308 @@
+"""Whole federated runs on a tiny generated set: what travels, determinism, resume, quorum."""
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord
+
+from fedvssl.config import from_dict
+from fedvssl.errors import BadVideosError, CheckpointError, ConfigError, QuorumError
+from fedvssl.federated import client as client_module
+from fedvssl.federated import run as run_module
+from fedvssl.federated.run import federate
+from fedvssl.state import FederatedState, HeadStore, RoundStore
+from fedvssl.training.hooks import Hook
+from fedvssl.weights import read_weights
+from tests.conftest import tiny_values
+
+
+class Record(Hook):
+    """Remembers what a run told."""
+
+    def __init__(self):
+        self.steps, self.rounds = [], []
+
+    def after_step(self, number, metrics):
+        self.steps.append((number, metrics))
+
+    def after_round(self, number, metrics):
+        self.rounds.append(metrics)
+
+
+class StopAfter(Hook):
+    """Ends a run as a crash would, right after a round was committed."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def after_round(self, number, metrics):
+        if number == self.number:
+            raise RuntimeError('planned crash')
+
+
+def fingerprint(state: FederatedState) -> str:
+    digest = sha256()
+    for name, tensor in state.tensors.items():
+        digest.update(name.encode() + str(tensor.dtype).encode() + tensor.tobytes())
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope='module')
+def reference(tiny_videos, tmp_path_factory):
+    """An uninterrupted run: final state, record, work directory."""
+    work_dir, record = tmp_path_factory.mktemp('reference'), Record()
+    state = federate(from_dict(tiny_values(tiny_videos)), work_dir, hook=record)
+    return state, record, work_dir
+
+
+def test_only_the_backbone_travels_and_heads_stay(reference, monkeypatch, tiny_config, tmp_path):
+    seen = []
+    original = client_module.Client.train
+
+    def spy(self, message, context):
+        reply = original(self, message, context)
+        seen.append((list(message.content['arrays']), list(reply.content['arrays']), dict(reply.content['metrics'])))
+        assert isinstance(reply.content['arrays'], ArrayRecord)
+        return reply
+
+    monkeypatch.setattr(client_module.Client, 'train', spy)
+    federate(tiny_config(rounds=1), tmp_path, hook=Hook())
+    assert len(seen) == 2
+    for sent, received, metrics in seen:
+        assert sent == received and len(sent) == 120 and all(name.startswith('backbone.') for name in sent)
+        assert metrics['num-examples'] == 4 and 0.5 < metrics['loss'] < 4
+    heads = [HeadStore(tmp_path, partition).load(1) for partition in range(4)
+             if (tmp_path / f'clients/{partition:05d}').exists()]
+    assert len(heads) == 2 and all(set(head) == {'head.fc1.weight', 'head.fc1.bias', 'head.fc2.weight', 'head.fc2.bias'}
+                                   for head in heads)
+    assert not np.array_equal(heads[0]['head.fc1.weight'], heads[1]['head.fc1.weight'])
+
+
+def test_fedavg_sends_the_whole_model_and_leaves_no_head(tiny_config, tmp_path):
+    state = federate(tiny_config(rounds=1, strategy=dict(type='FedAvg')), tmp_path, hook=Hook())
+    assert any(name.startswith('head.') for name in state.tensors) and len(state.tensors) == 124
+    assert state.heads == {} and not (tmp_path / 'clients').exists()
+
+
+def test_counters_stay_integers(reference):
+    state, _, _ = reference
+    counter = state.tensors['backbone.conv1.bn.num_batches_tracked']
+    assert counter.dtype == np.int64 and counter == 6  # 3 rounds x 2 steps, taken over as the maximum
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(reference, tiny_videos, tiny_config, tmp_path):
+    assert fingerprint(federate(tiny_config(), tmp_path / 'same', hook=Hook())) == fingerprint(reference[0])
+    other = federate(replace(tiny_config(), seed=8), tmp_path / 'other', hook=Hook())
+    assert fingerprint(other) != fingerprint(reference[0])
+
+
+@pytest.mark.parametrize(('workers', 'loader_workers'), [(1, 0), (2, 2)])
+def test_workers_never_change_a_bit(reference, tiny_config, tmp_path, workers, loader_workers):
+    config = tiny_config(workers=workers)
+    config = replace(config, data=replace(config.data, workers=loader_workers))
+    assert fingerprint(federate(config, tmp_path, hook=Hook())) == fingerprint(reference[0])
+
+
+@pytest.mark.parametrize('crash_after', [1, 2])
+def test_a_resumed_run_equals_an_uninterrupted_one(reference, tiny_config, tmp_path, crash_after):
+    with pytest.raises(RuntimeError, match='planned crash'):
+        federate(tiny_config(), tmp_path, hook=StopAfter(crash_after))
+    assert RoundStore(tmp_path).restore(reference[0]).round == crash_after
+    resumed = federate(tiny_config(), tmp_path, resume=True, hook=Hook())
+    assert fingerprint(resumed) == fingerprint(reference[0]) and resumed.round == 3
+    assert resumed.heads == reference[0].heads
+    for partition, number in resumed.heads.items():
+        ours, theirs = (HeadStore(path, partition).load(number) for path in (tmp_path, reference[2]))
+        assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_run_killed_within_a_round_resumes_with_the_same_bits(reference, tiny_videos, tmp_path):
+    """SIGKILL before the commit of round 2: the clients' heads of round 2 are on disk and must not be used."""
+    code = ('import json, sys; from pathlib import Path; from fedvssl.config import from_dict; '
+            'from fedvssl.federated.run import federate; from fedvssl.training.hooks import Hook; import os\n'
+            'from fedvssl.state import RoundStore\n'
+            'commit = RoundStore.commit\n'
+            'def dying(self, state):\n'
+            '    if state.round == 2: os.environ["FEDVSSL_CRASH_AT"] = "before-rename"\n'
+            '    commit(self, state)\n'
+            'RoundStore.commit = dying\n'
+            'values = json.loads(sys.argv[1])\n'
+            'federate(from_dict(values), Path(sys.argv[2]), hook=Hook())\n')
+    values = tiny_values(tiny_videos)
+    for phase in (values['data']['train'], values['data']['test']):  # JSON has no tuples
+        phase['transforms'][0] = dict(type='Resize', sizes=[[24, 18]])
+    run = subprocess.run([sys.executable, '-c', code, json.dumps(values), str(tmp_path)], capture_output=True, text=True)
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    assert sorted(path.name for path in (tmp_path / 'rounds').iterdir() if path.name.startswith('round')) == ['round-000001']
+    resumed = federate(from_dict(values), tmp_path, resume=True, hook=Hook())
+    assert fingerprint(resumed) == fingerprint(reference[0])
+    assert not [path for path in (tmp_path / 'rounds').iterdir() if path.name.startswith('.')]
+
+
+def test_rounds_do_not_repeat_each_others_augmentations(tiny_config, tmp_path, monkeypatch):
+    from fedvssl.data.dataset import ClipDataset
+
+    drawn, original = [], ClipDataset.load
+
+    def spy(self, index, seed, *names, among=None):
+        sample = original(self, index, seed, *names, among=among)
+        drawn.append((index, sha256(sample['inputs'].tobytes()).hexdigest()))
+        return sample
+
+    monkeypatch.setattr(ClipDataset, 'load', spy)
+    federate(tiny_config(clients_per_round=4, local_epochs=2), tmp_path, hook=Hook())
+    assert len(drawn) == 16 * 3 * 2
+    assert len(set(drawn)) > 0.95 * len(drawn)
+
+
+def test_labels_cannot_influence_pretraining(reference, tiny_videos, tiny_config, tmp_path):
+    config = tiny_config()
+    rows = (tiny_videos / 'annotations.csv').read_text().splitlines()
+    permuted = [rows[0]] + [','.join([path, str(7 - int(label)), group, split])
+                            for path, label, group, split in (row.split(',') for row in rows[1:])]
+    (tiny_videos / 'permuted.csv').write_text('\n'.join(permuted) + '\n')
+    config = replace(config, data=replace(config.data, annotations='permuted.csv'))
+    assert fingerprint(federate(config, tmp_path, hook=Hook())) == fingerprint(reference[0])
+
+
+def test_evaluation_uses_each_clients_own_head(tiny_config, tmp_path):
+    record = Record()
+    federate(tiny_config(rounds=2, clients_per_round=4, evaluate_every=2), tmp_path, hook=record)
+    assert 'test_accuracy' not in record.rounds[0]
+    assert 0 <= record.rounds[1]['test_accuracy'] <= 1 and record.rounds[1]['test_num-examples'] == 8
+
+
+def test_a_client_that_raises_costs_one_update(tiny_config, tmp_path, monkeypatch):
+    original, calls = client_module.Client.train, []
+
+    def sometimes(self, message, context):
+        calls.append(context.node_config['partition-id'])
+        if len(calls) == 2:
+            raise RuntimeError('no power')
+        return original(self, message, context)
+
+    monkeypatch.setattr(client_module.Client, 'train', sometimes)
+    record = Record()
+    federate(tiny_config(rounds=1, min_success=0.5), tmp_path, hook=record)
+    assert record.rounds[0]['clients'] == 1 and record.rounds[0]['failures'] == 1
+    assert 'no power' in record.steps[1][1]['failure']
+
+
+@pytest.mark.parametrize(('spoil', 'reason'), [
+    (lambda arrays, metrics: arrays['backbone.conv1.conv.weight'].fill(np.nan), 'not finite'),
+    (lambda arrays, metrics: arrays.pop('backbone.conv1.bn.bias'), 'missing'),
+    (lambda arrays, metrics: arrays.update({'head.x': np.zeros(2)}), 'not asked for'),
+    (lambda arrays, metrics: arrays.update({'backbone.conv1.bn.bias': np.zeros(1, np.float32)}), r'\(1,\), not float32'),
+    (lambda arrays, metrics: arrays.update({'backbone.conv1.bn.bias': np.zeros(4)}), 'float64'),
+    (lambda arrays, metrics: metrics.update({'num-examples': 0}), 'num-examples'),
+    (lambda arrays, metrics: metrics.update({'loss': float('inf')}), 'loss'),
+    (lambda arrays, metrics: metrics.pop('loss'), 'loss'),
+])
+def test_a_bad_reply_never_reaches_the_average(tiny_config, tmp_path, monkeypatch, caplog, spoil, reason):
+    from flwr.app import Message, MetricRecord, RecordDict
+
+    from fedvssl.federated.messages import to_arrays, to_record
+
+    original, culprit = client_module.Client.train, []
+
+    def spoiled(self, message, context):
+        reply = original(self, message, context)
+        culprit.append(context.node_config['partition-id'])
+        if len(culprit) > 1:
+            return reply
+        arrays = {name: array.copy() for name, array in to_arrays(reply.content['arrays']).items()}
+        metrics = dict(reply.content['metrics'])
+        spoil(arrays, metrics)
+        return Message(RecordDict({'arrays': to_record(arrays), 'metrics': MetricRecord(metrics)}), reply_to=message)
+
+    monkeypatch.setattr(client_module.Client, 'train', spoiled)
+    record = Record()
+    state = federate(tiny_config(rounds=1, min_success=0.5), tmp_path, hook=record)
+    assert record.rounds[0]['clients'] == 1
+    assert all(np.isfinite(tensor).all() for tensor in state.tensors.values())
+    import re
+    assert re.search(reason, record.steps[0][1]['failure']) and f'client {culprit[0]}' in caplog.text
+    assert culprit[0] not in state.heads  # its head of this round is not committed either
+
+
+def test_a_round_without_quorum_is_drawn_again_and_finally_given_up(tiny_config, tmp_path, monkeypatch):
+    tried = []
+
+    def never(self, message, context):
+        tried.append((message.content['config']['attempt'], context.node_config['partition-id']))
+        raise RuntimeError('no power')
+
+    monkeypatch.setattr(client_module.Client, 'train', never)
+    with pytest.raises(QuorumError, match='no power') as caught:
+        federate(tiny_config(max_attempts=3), tmp_path, hook=Hook())
+    assert caught.value.exit_code == 5
+    assert [attempt for attempt, _ in tried] == [1, 1, 2, 2, 3, 3]
+    assert len({tuple(p for a, p in tried if a == attempt) for attempt in (1, 2, 3)}) > 1
+
+
+def test_unreadable_videos_are_replaced_counted_and_named(tiny_videos, tiny_config, tmp_path, caplog):
+    root = tmp_path / 'videos'
+    copy_videos(tiny_videos, root)
+    (root / 'train/00005.avi').write_bytes(b'not a video')
+    config = tiny_config(clients_per_round=4, rounds=1)
+    lenient = replace(config, data=replace(config.data, root=str(root), max_bad_videos=0.1))
+    state = federate(lenient, tmp_path / 'lenient', hook=Hook())
+    assert sum(state.bad_videos.values()) == 1 and 'train/00005.avi' in caplog.text
+    again = federate(lenient, tmp_path / 'again', hook=Hook())
+    assert fingerprint(state) == fingerprint(again)
+    named = list((tmp_path / 'lenient/clients').glob('*/bad_videos.json'))
+    assert len(named) == 1 and 'train/00005.avi' in json.loads(named[0].read_text())
+
+    strict = replace(config, data=replace(config.data, root=str(root), max_bad_videos=0.01))
+    with pytest.raises(BadVideosError, match='1 of 16 videos') as caught:
+        federate(strict, tmp_path / 'strict', hook=Hook())
+    assert caught.value.exit_code == 4
+    assert not list((tmp_path / 'strict/rounds').glob('round-*'))
+
+
+def copy_videos(source, target):
+    import shutil
+    shutil.copytree(source, target)
+
+
+def test_a_used_work_directory_is_refused_without_resume(tiny_config, reference):
+    with pytest.raises(ConfigError, match='--resume'):
+        federate(tiny_config(), reference[2], hook=Hook())
+
+
+def test_resume_refuses_another_config_and_shows_the_difference(tiny_config, reference):
+    changed = tiny_config(strategy=dict(type='FedVSSL', alpha=0.5, beta=1.0))
+    with pytest.raises(ConfigError, match=r'federation.strategy.alpha: 0.9 -> 0.5'):
+        federate(changed, reference[2], resume=True, hook=Hook())
+
+
+def test_resume_of_nothing(tiny_config, tmp_path):
+    with pytest.raises(ConfigError, match='holds no run'):
+        federate(tiny_config(), tmp_path, resume=True, hook=Hook())
+
+
+def test_a_checkpoint_of_another_model_is_refused(reference):
+    state, _, work_dir = reference
+    other = replace(state, tensors={**state.tensors, 'backbone.conv1.conv.weight': np.zeros((8, 3, 3, 7, 7), np.float32)})
+    with pytest.raises(CheckpointError, match=r'backbone.conv1.conv.weight is float32 \(4, 3, 3, 7, 7\)'):
+        RoundStore(work_dir).restore(other)
+
+
+def test_more_clients_per_round_than_clients(tiny_config, tmp_path):
+    with pytest.raises(ConfigError, match='5 clients are wanted per round, but data.partition makes only 4'):
+        federate(tiny_config(clients_per_round=5), tmp_path, hook=Hook())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_checkpoint_is_what_was_trained(reference):
+    state, _, work_dir = reference
+    tensors = read_weights(work_dir)
+    assert all(np.array_equal(tensors[name].numpy(), tensor) for name, tensor in state.tensors.items())
+    assert (work_dir / 'rounds/latest').resolve().name == 'round-000003'
+    assert run_module.check_run is not None
