@@ -242,13 +242,11 @@ def check_types(config: RunConfig) -> None:
     Raises:
         ConfigError: Naming the key, with the nearest names.
     """
-    from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
-
     from fedvssl import registry
 
     data, federation = config.data, config.federation
     _check(config.model, registry.MODELS, 'model')
-    _check(config.optim_wrapper, OPTIM_WRAPPERS, 'optim_wrapper', nested={'optimizer': OPTIMIZERS})
+    _check_optim_wrapper(config.optim_wrapper)
     _check(config.schedule, registry.SCHEDULES, 'schedule')
     if data.partition is not None:
         _check(data.partition, registry.PARTITIONERS, 'data.partition')
@@ -261,20 +259,35 @@ def check_types(config: RunConfig) -> None:
         _check(federation.strategy, registry.STRATEGIES, 'federation.strategy')
 
 
-def _check(cfg: Any, registry: Any, path: str, nested: Mapping[str, Any] | None = None) -> None:
-    """Checks one ``dict(type=...)`` and those inside it, which belong to the same registry unless `nested` says so."""
+def _check_optim_wrapper(cfg: Mapping[str, Any]) -> None:
+    """Checks mmengine's optimiser wrapper, whose parts come from three places."""
+    from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
+    from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+
+    path = 'optim_wrapper'
+    _require('optimizer' in cfg, f'{path}.optimizer', 'is required and missing')
+    _check({key: cfg[key] for key in cfg if key not in ('optimizer', 'paramwise_cfg', 'constructor')}, OPTIM_WRAPPERS,
+           path)
+    _check(cfg['optimizer'], OPTIMIZERS, f'{path}.optimizer')
+    clip = cfg.get('clip_grad') or {}
+    known = {*_arguments(clip_grad_value_ if clip.get('type') == 'value' else clip_grad_norm_), 'type'} - {'parameters'}
+    for key in clip:
+        _require(key in known, f'{path}.clip_grad.{key}', 'unknown argument' + suggest(key, known))
+
+
+def _check(cfg: Any, registry: Any, path: str) -> None:
+    """Checks one ``dict(type=...)`` and those inside it, which belong to the same registry."""
     _require(isinstance(cfg, Mapping) and 'type' in cfg, path, f"must be a dict with 'type', not {cfg!r}")
     name = cfg['type']
     _require(isinstance(name, str), f'{path}.type', f'must be a name, not {name!r}')
     built = registry.get(name)
     _require(built is not None, f'{path}.type', f'unknown type {name!r}{suggest(name, _names(registry))}')
     known = _arguments(built)
-    if nested:
-        known |= {'optimizer', 'type', 'paramwise_cfg', 'constructor'}
     for key, value in cfg.items():
         _require(key == 'type' or key in known, _join(path, key), f'unknown argument of {name}{suggest(key, known)}')
-        if isinstance(value, Mapping) and 'type' in value:
-            _check(value, (nested or {}).get(key, registry), _join(path, key))
+        # Arguments annotated as `dict` are configs of parts; other libraries' are recognised by their `type`.
+        if isinstance(value, Mapping) and ('type' in value or known.get(key) is dict):
+            _check(value, registry, _join(path, key))
 
 
 def _names(registry: Any) -> set[str]:
@@ -283,12 +296,12 @@ def _names(registry: Any) -> set[str]:
     return names | _names(registry.parent) if registry.parent is not None else names
 
 
-def _arguments(built: Any) -> set[str]:
-    """Returns the argument names of a class, through its bases where it passes ``**kwargs`` on."""
-    names: set[str] = set()
+def _arguments(built: Any) -> dict[str, Any]:
+    """Returns the arguments of a class and their annotations, through its bases where it passes ``**kwargs`` on."""
+    arguments: dict[str, Any] = {}
     for owner in inspect.getmro(built) if inspect.isclass(built) else (built,):
         parameters = inspect.signature(owner).parameters.values() if owner is not object else ()
-        names |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        arguments |= {p.name: p.annotation for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
-    return names
+    return arguments

@@ -25,10 +25,10 @@ from fedvssl import rng
 from fedvssl.errors import StorageError
 
 CLASSES = ('right', 'left', 'clockwise', 'anticlockwise', 'slow', 'fast', 'swell_flash', 'flash_swell')
-WIDTH, HEIGHT = 80, 60
+WIDTH, HEIGHT = 64, 56
 FPS = 24
 GROUPS = 4
-SPEED_CHANGE = 1.8  # factor per 12 frames
+SPEED_CHANGE = 2.0  # factor per 12 frames
 EVENT_PERIOD, EVENT_LENGTH = 24, 6  # frames; one period holds both events and a rest of 12 frames
 
 
@@ -48,19 +48,19 @@ def draw_motion(label: int, random: np.random.Generator) -> Motion:
     name = CLASSES[label]
     anywhere = random.uniform(0, 2 * np.pi)
     jitter = np.deg2rad(random.uniform(-12, 12))
-    walk, drift = random.uniform(1.4, 1.8), random.uniform(0.5, 0.7)
+    walk, drift = random.uniform(1.1, 1.4), random.uniform(0.4, 0.6)
     unordered = (0, EVENT_PERIOD // 2)
     headings = {'right': 0.0, 'left': np.pi}
     if name in headings:
-        return Motion(_polar(walk, headings[name] + jitter), 0.0, True, *unordered)
+        return Motion(_polar(walk, headings[name] + jitter), 0.0, name == 'right', *unordered)
     if name in ('clockwise', 'anticlockwise'):
         spin = np.deg2rad(random.uniform(7, 11))
-        return Motion(_polar(drift, anywhere), spin if name == 'clockwise' else -spin, False, *unordered)
+        return Motion(_polar(drift, anywhere), spin if name == 'clockwise' else -spin, name == 'clockwise', *unordered)
     if name in ('slow', 'fast'):
-        speed = drift if name == 'slow' else random.uniform(2.5, 3.0)
-        return Motion(_polar(speed, anywhere), 0.0, name == 'slow', *unordered)
+        speed = drift if name == 'slow' else random.uniform(1.9, 2.3)
+        return Motion(_polar(speed, anywhere), 0.0, True, *unordered)
     ordered = (0, EVENT_LENGTH) if name == 'swell_flash' else (EVENT_LENGTH, 0)
-    return Motion(_polar(drift, anywhere), 0.0, name == 'swell_flash', *ordered)
+    return Motion(_polar(drift, anywhere), 0.0, True, *ordered)
 
 
 def _polar(length: float, angle: float) -> tuple[float, float]:
@@ -108,12 +108,12 @@ def _background(motion: Motion, progress: np.ndarray, look: np.random.Generator)
     """Returns a colour field (T, H, W, 3) float32 that moves with the shapes: a few waves that fit the torus."""
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     field = np.zeros((len(progress), HEIGHT, WIDTH, 3), np.float32)
-    for _ in range(3):
+    for _ in range(5):
         kx = 2 * np.pi / WIDTH * look.choice([-4, -3, -2, 2, 3, 4])
         ky = 2 * np.pi / HEIGHT * look.integers(-3, 4)
         travelled = (kx * motion.velocity[0] + ky * motion.velocity[1]) * progress
         phase = (kx * x + ky * y)[None] - travelled[:, None, None] + look.uniform(0, 2 * np.pi)
-        field += np.cos(phase.astype(np.float32))[..., None] * look.uniform(-35, 35, 3).astype(np.float32)
+        field += np.cos(phase.astype(np.float32))[..., None] * look.uniform(-28, 28, 3).astype(np.float32)
     return field + look.uniform(60, 140, 3).astype(np.float32)
 
 
@@ -121,10 +121,10 @@ def _paint_shape(x_THWC: np.ndarray, motion: Motion, progress: np.ndarray, swell
                  flash: np.ndarray, look: np.random.Generator) -> None:
     """Pastes one textured shape, wrapped around the picture's borders, into every frame."""
     x0, y0 = look.uniform((0, 0), (WIDTH, HEIGHT))
-    angle, radius, form = look.uniform(0, 2 * np.pi), look.uniform(9, 13), look.integers(3)
+    angle, radius, form = look.uniform(0, 2 * np.pi), look.uniform(8, 11), look.integers(3)
     colours = look.uniform(0, 255, (2, 3)).astype(np.float32)
     for t, travelled in enumerate(progress):
-        size = radius * (1 + 0.5 * swell[t])
+        size = radius * (1 + 0.3 * swell[t])
         # The shape's surroundings, in pixels of the torus and relative to its centre.
         cx, cy = x0 + motion.velocity[0] * travelled, y0 + motion.velocity[1] * travelled
         reach = int(min(size * 1.25, HEIGHT / 2 - 1))
@@ -139,7 +139,7 @@ def _paint_shape(x_THWC: np.ndarray, motion: Motion, progress: np.ndarray, swell
         # Two unlike halves, one of them striped: the orientation is visible and unambiguous.
         stripes = 0.5 + 0.5 * np.tanh(3 * np.sin(v * np.float32(6 / radius)))
         blend = (np.clip(u + 0.5, 0, 1) * (0.35 + 0.65 * stripes))[..., None]
-        texture = colours[0] * blend + colours[1] * (1 - blend) + np.float32(80 * flash[t])
+        texture = colours[0] * blend + colours[1] * (1 - blend) + np.float32(60 * flash[t])
         place = np.ix_([t], rows % HEIGHT, columns % WIDTH)
         x_THWC[place] += (texture - x_THWC[place]) * mask
 

@@ -44,6 +44,7 @@ class VideoFile:
         path: The file.
         format: Names of the container format, e.g. ``'matroska,webm'``.
         codec: Name of the codec, e.g. ``'h264'`` (never that of a particular decoder).
+        strict: Whether the decoder refuses what it could only conceal.
 
     Raises:
         VideoDecodeError: If the file is not a video.
@@ -52,6 +53,7 @@ class VideoFile:
     def __init__(self, path: Path) -> None:
         self._av = load_av()
         self.path = path
+        self.strict = True
         check_regular_file(path, BACKEND)
         self._open()
         self.format: str = self._container.format.name
@@ -70,8 +72,9 @@ class VideoFile:
                     other.discard = self._av.stream.Discard.all
             stream.codec_context.thread_count = 1
             stream.codec_context.thread_type = 'NONE'
-            # By default libavcodec conceals damage with pixels of other frames, and says nothing.
-            stream.codec_context.options = {'err_detect': 'explode'}
+            if self.strict:
+                # By default libavcodec conceals damage with pixels of other frames, and often says nothing.
+                stream.codec_context.options = {'err_detect': 'explode'}
         except BaseException:
             self._container.close()
             raise
@@ -84,9 +87,22 @@ class VideoFile:
         return self._stream.codec_context
 
     @property
+    def extradata(self) -> bytes:
+        """What a decoder has to know beforehand."""
+        return bytes(self.context.extradata or b'')
+
+    @property
     def listed(self) -> int:
         """How many packets with something in them the file's own index lists, as far as it has been read."""
         return sum(1 for entry in self._stream.index_entries if entry.size)
+
+    def tolerate_missing_references(self) -> None:
+        """Lets the decoder get over what a stream that was cut out of a longer one refers to in vain.
+
+        To be called before anything has been decoded.
+        """
+        self.strict = False
+        self.context.options = {}
 
     def rewind(self) -> None:
         """Goes back to the first packet. Opening again is what restores every demuxer and decoder exactly."""

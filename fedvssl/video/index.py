@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedvssl.video import mpeg4
+from fedvssl.video import h264, mpeg4
 from fedvssl.video.container import BACKEND, VideoFile
 from fedvssl.video.errors import VideoDecodeError
 
@@ -109,6 +109,8 @@ def _demux(video: VideoFile) -> tuple[list[_Packet], bool, bool]:
     for position, packet in enumerate(video.packets()):
         packets.append(_Packet(position, packet.pts, packet.is_keyframe, bool(packet.size) and not packet.is_discard,
                                packet.is_corrupt))
+        if video.codec == 'h264' and position == 0 and not h264.starts_afresh(bytes(packet), video.extradata):
+            video.tolerate_missing_references()
         if video.codec == 'mpeg4' and packet.size:
             data = bytes(packet)
             one_picture_each = one_picture_each and mpeg4.is_one_picture(data)
@@ -125,6 +127,8 @@ def _reason_to_count(video: VideoFile, packets: list[_Packet], one_picture_each:
     reorders = video.codec not in _EVERY_FRAME_IS_KEY and (b_pictures or video.codec != 'mpeg4')
     if reorders and not _has_presentation_times(video):
         return f'{video.format} does not store presentation timestamps'
+    if not video.strict:
+        return 'H.264 that starts without an IDR picture'
     if video.codec == 'h264' and video.context.field_order not in (0, 1):  # unknown, progressive
         return 'interlaced H.264 may store single fields'
     if any(packet.pts is None for packet in packets if packet.shown or packet.key):

@@ -138,7 +138,7 @@ class PyAVReader(FrameReader):
         """
         index = self.index
         last = int(index.positions[np.searchsorted(index.pts, list(pending))].max())
-        packets, position = self._packets_from(key)
+        packets, position, first_pts = self._packets_from(key)
         skip = key != _FROM_THE_START and index.codec == 'h264'
         damage, damaged = _Damage(), set()
 
@@ -158,7 +158,9 @@ class PyAVReader(FrameReader):
                 if skip:
                     # Nothing refers to a non-reference picture, so one that nobody wants need not be decoded.
                     self._video.context.skip_frame = 'DEFAULT' if packet.pts in pending else 'NONREF'
-                take(self._video.decode(packet))
+                # In an open GOP, what is displayed before the key frame refers to what has not been decoded.
+                if first_pts is None or packet.pts is None or packet.pts >= first_pts:
+                    take(self._video.decode(packet))
                 position += 1
                 if not pending or position > last + _LONGEST_DELAY:
                     return damaged
@@ -167,8 +169,11 @@ class PyAVReader(FrameReader):
         finally:
             self._video.context.skip_frame = 'DEFAULT'
 
-    def _packets_from(self, key: int) -> 'tuple[Iterator[av.Packet], int]':
-        """Returns the packets from a key frame on, or from an earlier one, and the position of the first of them."""
+    def _packets_from(self, key: int) -> 'tuple[Iterator[av.Packet], int, int | None]':
+        """Returns the packets from a key frame on, or from an earlier one; the position and the timestamp of that one.
+
+        The timestamp is None if the packets are those from the start.
+        """
         if key != _FROM_THE_START and self.index.format in _SEEKABLE_FORMATS:
             try:
                 self._video.seek(int(self.index.key_pts[key]))
@@ -178,9 +183,10 @@ class PyAVReader(FrameReader):
                 first = None
             landed = self._key_of(first)
             if landed is not None and landed <= key:
-                return _chained(first, packets), int(self.index.key_positions[landed])
+                return (_chained(first, packets), int(self.index.key_positions[landed]),
+                        int(self.index.key_pts[landed]))
         self._video.rewind()
-        return self._video.packets(), 0
+        return self._video.packets(), 0, None
 
     def _key_of(self, packet: 'av.Packet | None') -> int | None:
         """Returns which key frame a packet is, if any."""

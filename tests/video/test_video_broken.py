@@ -118,7 +118,8 @@ def test_a_packet_that_is_cut_off_is_never_decoded(video, tmp_path, monkeypatch)
         reader.get([len(reader) - 1])
 
 
-@pytest.mark.parametrize(('name', 'filling'), [('h264_gop12', 0), ('mpeg4_mp4_b', 255), ('hevc', 255), ('mjpeg_avi', 0)])
+@pytest.mark.parametrize(('name', 'filling'),
+                         [('h264_gop12', 0), ('mpeg4_mp4_b', 255), ('hevc', 255), ('mjpeg_avi', 0)])
 def test_damaged_pictures_are_refused(name, filling, video, tmp_path):
     """Half of a picture is overwritten: by default, libavcodec would patch it with pieces of its neighbours."""
     source, clean = video(name).read_bytes(), sequential(video(name))
@@ -130,12 +131,15 @@ def test_damaged_pictures_are_refused(name, filling, video, tmp_path):
         data = bytearray(source)
         data[start + size // 2:start + size] = bytes([filling]) * (size - size // 2)
         path.write_bytes(data)
-        with open_video(path) as reader:
-            for number in range(0, len(reader), 2):
-                try:
-                    assert np.abs(reader.get([number])[0].astype(int) - clean[number]).mean() < 3
-                except VideoDecodeError:
-                    refused += 1
+        try:
+            with open_video(path) as reader:
+                for number in range(0, len(reader), 2):
+                    try:
+                        assert np.abs(reader.get([number])[0].astype(int) - clean[number]).mean() < 3
+                    except VideoDecodeError:
+                        refused += 1
+        except VideoDecodeError:
+            refused += 1
     assert refused >= len(places[::6]) // 2
 
 

@@ -137,6 +137,22 @@ def cut_without_decoding(source: Path, path: Path, first: int) -> Path:
     return path
 
 
+def copy_from_key_frame(source: Path, path: Path, key: int) -> Path:
+    """Copies the packets from a key frame on: what follows may refer to frames that are gone."""
+    with av.open(str(source)) as old, av.open(str(path), 'w') as new:
+        stream = old.streams.video[0]
+        copy = new.add_stream_from_template(stream)
+        packets = [packet for packet in old.demux(stream) if packet.size]
+        packets = packets[[place for place, packet in enumerate(packets) if packet.is_keyframe][key]:]
+        shift = packets[0].dts
+        for packet in packets:
+            packet.pts -= shift
+            packet.dts -= shift
+            packet.stream = copy
+            new.mux(packet)
+    return path
+
+
 def sequential(path: Path) -> list[np.ndarray]:
     """All frames by plain PyAV, from the first packet to the last: the second implementation."""
     with av.open(str(path)) as container:

@@ -1,0 +1,115 @@
+"""Two ways of doing the same thing, compared over seeds: means, spread, and the paired difference.
+
+Results are paired by seed. Two 95 % intervals of the mean difference are given, because they answer different questions:
+over seeds (Student's t on the differences of the runs: would other seeds agree?), and over videos (normal, on each
+video's difference averaged over the seeds: would other test videos agree?).
+"""
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+
+from fedvssl.errors import DataListError
+
+NORMAL_95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Accuracies of two arms, by seed.
+
+    Attributes:
+        seeds: The seeds both arms have, ascending.
+        first: Accuracy 0..1 of the first arm, per seed.
+        second: Accuracy of the second arm, per seed.
+        over_seeds: 95 % interval of the mean of first - second, over seeds; None with fewer than two.
+        over_videos: The same over test videos.
+        videos: Test videos.
+    """
+
+    seeds: list[int]
+    first: list[float]
+    second: list[float]
+    over_seeds: tuple[float, float] | None
+    over_videos: tuple[float, float]
+    videos: int
+
+    @property
+    def difference(self) -> float:
+        """Mean of first - second."""
+        return statistics.fmean(self.first) - statistics.fmean(self.second)
+
+
+def compare(first: Sequence[Path], second: Sequence[Path]) -> Comparison:
+    """Compares two arms of fine-tuning runs.
+
+    Args:
+        first: Work directories with a ``result.json`` each, one per seed.
+        second: Those of the other arm.
+
+    Raises:
+        DataListError: If a result is missing, or the arms do not share their seeds and test videos.
+    """
+    ours, theirs = _by_seed(first), _by_seed(second)
+    if ours.keys() != theirs.keys():
+        raise DataListError(f'the arms have different seeds: {sorted(ours)} and {sorted(theirs)}')
+    seeds = sorted(ours)
+    correct = [(ours[seed]['correct'], theirs[seed]['correct']) for seed in seeds]
+    if len({len(arm) for pair in correct for arm in pair}) != 1:
+        raise DataListError('the arms were tested on different numbers of videos')
+    differences = [ours[seed]['top1'] - theirs[seed]['top1'] for seed in seeds]
+    per_video = [statistics.fmean(a - b for a, b in zip(firsts, seconds, strict=True))
+                 for firsts, seconds in zip(zip(*(a for a, _ in correct), strict=True),
+                                            zip(*(b for _, b in correct), strict=True), strict=True)]
+    return Comparison(seeds, [ours[seed]['top1'] for seed in seeds], [theirs[seed]['top1'] for seed in seeds],
+                      _student(differences), _normal(per_video), len(per_video))
+
+
+def _by_seed(directories: Sequence[Path]) -> dict[int, dict[str, Any]]:
+    results = {}
+    for directory in directories:
+        try:
+            result = json.loads((directory / 'result.json').read_text())
+            results[result['seed']] = result['last']
+        except (OSError, ValueError, KeyError) as error:
+            raise DataListError(f'{directory}: holds no usable result.json ({error})') from error
+    return results
+
+
+def _student(values: Sequence[float]) -> tuple[float, float] | None:
+    if len(values) < 2:
+        return None
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+    return statistics.fmean(values) - half, statistics.fmean(values) + half
+
+
+def _normal(values: Sequence[float]) -> tuple[float, float]:
+    half = NORMAL_95 * statistics.stdev(values) / len(values) ** 0.5
+    return statistics.fmean(values) - half, statistics.fmean(values) + half
+
+
+def to_markdown(comparison: Comparison, first: str, second: str) -> str:
+    """Returns the comparison as a Markdown table, accuracies in percent."""
+    rows = ['| fine-tuned from | top-1, % | per seed |', '|---|---|---|',
+            _row(first, comparison.first), _row(second, comparison.second)]
+    rows.append(f'| difference | {100 * comparison.difference:+.1f} | '
+                f'{", ".join(f"{100 * (a - b):+.1f}" for a, b in zip(comparison.first, comparison.second, strict=True))} |')
+    notes = [f'95 % interval of the difference over the {comparison.videos} test videos: {_span(comparison.over_videos)}']
+    if comparison.over_seeds:
+        notes.append(f'over the {len(comparison.seeds)} seeds (Student): {_span(comparison.over_seeds)}')
+    return '\n'.join(rows) + '\n\n' + '; '.join(notes) + '.'
+
+
+def _row(name: str, values: Sequence[float]) -> str:
+    spread = f' ± {100 * statistics.stdev(values):.1f}' if len(values) > 1 else ''
+    return (f'| {name} | {100 * statistics.fmean(values):.1f}{spread} | '
+            f'{", ".join(f"{100 * value:.1f}" for value in values)} |')
+
+
+def _span(interval: tuple[float, float]) -> str:
+    return f'{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f} points'

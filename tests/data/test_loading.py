@@ -1,0 +1,119 @@
+"""Dataset and loader: named randomness, order, replacement of unreadable videos."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedvssl.config import from_dict
+from fedvssl.data.annotations import Video
+from fedvssl.data.dataset import build_dataset, read_videos
+from fedvssl.data.loader import ClipLoader
+from fedvssl.errors import BadVideosError, DataListError
+from tests.conftest import tiny_values
+
+
+def dataset(root: Path, replace_bad=True):
+    data = from_dict(tiny_values(root)).data
+    return build_dataset(data, data.train, read_videos(data, 'train'), replace_bad)
+
+
+@pytest.fixture
+def broken(tiny_videos, tmp_path):
+    """A copy of the tiny set in which training video 5 is unreadable."""
+    root = tmp_path / 'broken'
+    shutil.copytree(tiny_videos, root)
+    (root / 'train/00005.avi').write_bytes(b'nothing a decoder would know')
+    return root
+
+
+def test_samples(tiny_videos):
+    sample = dataset(tiny_videos).load(3, 7, 'client', 1, 0)
+    assert sample['inputs'].shape == (3, 4, 16, 16, 3) and sample['inputs'].dtype == np.uint8
+    assert 0 <= sample['target'] < 6
+
+
+def test_the_name_decides_the_sample(tiny_videos):
+    videos = dataset(tiny_videos)
+    first, same, other = (videos.load(3, 7, 'client', number, 0) for number in (1, 1, 2))
+    np.testing.assert_array_equal(first['inputs'], same['inputs'])
+    assert not np.array_equal(first['inputs'], other['inputs'])
+
+
+@pytest.mark.parametrize('workers', [0, 1, 3])
+def test_loader_workers_change_nothing(tiny_videos, workers):
+    loader = ClipLoader(dataset(tiny_videos), batch_size=4, workers=workers)
+    batches = list(loader.shuffled(np.arange(2, 12), 7, 0, 1, 0))
+    reference = list(ClipLoader(loader.dataset, 4).shuffled(np.arange(2, 12), 7, 0, 1, 0))
+    loader.close()
+    assert len(batches) == 3 and all(batch['inputs'].shape[0] == 4 for batch in batches)
+    for batch, expected in zip(batches, reference, strict=True):
+        assert batch['inputs'].equal(expected['inputs'])
+        assert batch['data_samples']['target'].equal(expected['data_samples']['target'])
+
+
+def test_the_last_batch_is_filled_with_the_first_of_the_order(tiny_videos, monkeypatch):
+    videos, asked = dataset(tiny_videos), []
+    original = type(videos).load
+    monkeypatch.setattr(type(videos), 'load', lambda self, index, *a, **k: asked.append(index) or original(self, index, *a, **k))
+    list(ClipLoader(videos, 4).shuffled(np.arange(10), 7, 'x'))
+    assert len(asked) == 12 and sorted(asked[:10]) == list(range(10)) and asked[10:] == asked[:2]
+    asked.clear()
+    list(ClipLoader(videos, 4).in_order(np.arange(10), 7, 'x'))
+    assert asked == list(range(10))
+
+
+def test_a_client_smaller_than_a_batch(tiny_videos):
+    batches = list(ClipLoader(dataset(tiny_videos), 8).shuffled(np.array([1, 2, 3]), 7, 'x'))
+    assert [batch['inputs'].shape[0] for batch in batches] == [8]
+
+
+def test_an_unreadable_video_is_named_counted_and_replaced_from_the_same_client(broken, caplog):
+    videos = dataset(broken)
+    sample = videos.load(5, 7, 'x', among=np.array([4, 5]))
+    np.testing.assert_array_equal(sample['inputs'], videos.load(4, 7, 'x')['inputs'])
+    assert list(videos.bad) == ['train/00005.avi'] and 'train/00005.avi' in caplog.text
+    again = dataset(broken).load(5, 7, 'x', among=np.array([4, 5]))
+    np.testing.assert_array_equal(sample['inputs'], again['inputs'])
+    assert sample['inputs'].std() > 5  # no black clip
+
+
+def test_what_was_met_before_does_not_change_a_replacement(broken):
+    fresh, experienced = dataset(broken), dataset(broken)
+    list(ClipLoader(experienced, 4).shuffled(np.arange(16), 7, 'earlier'))
+    np.testing.assert_array_equal(fresh.load(5, 7, 'x')['inputs'], experienced.load(5, 7, 'x')['inputs'])
+
+
+def test_evaluation_leaves_an_unreadable_video_out(broken):
+    videos = dataset(broken, replace_bad=False)
+    batches = list(ClipLoader(videos, 4).in_order(np.arange(16), 7, 'test'))
+    assert sum(batch['inputs'].shape[0] for batch in batches) == 15 and len(videos.bad) == 1
+
+
+def test_too_many_unreadable_videos_stop_the_run(broken):
+    videos = dataset(broken)
+    videos.load(5, 7, 'x')
+    videos.check_bad(0.1)
+    with pytest.raises(BadVideosError, match=r'(?s)1 of 16 videos are unreadable.*train/00005.avi'):
+        videos.check_bad(0.01)
+
+
+def test_when_no_replacement_is_readable(broken):
+    with pytest.raises(BadVideosError, match='train/00005.avi and 1 videos tried'):
+        dataset(broken).load(5, 7, 'x', among=np.array([5]))
+
+
+def test_a_missing_video_is_an_unreadable_video(tiny_videos):
+    videos = dataset(tiny_videos)
+    videos.videos[0] = Video('train/none.mp4', 0, {}, 2)
+    videos.load(0, 7, 'x')
+    assert list(videos.bad) == ['train/none.mp4']
+
+
+def test_an_empty_split_is_refused(tiny_videos):
+    data = from_dict(tiny_values(tiny_videos)).data
+    with pytest.raises(DataListError, match='no videos'):
+        build_dataset(data, data.train, [], True)
+    with pytest.raises(DataListError, match="trian"):
+        read_videos(data, 'trian')
