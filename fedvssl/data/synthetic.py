@@ -28,7 +28,7 @@ CLASSES = ('right', 'left', 'clockwise', 'anticlockwise', 'slow', 'fast', 'swell
 WIDTH, HEIGHT = 64, 56
 FPS = 24
 GROUPS = 4
-SPEED_CHANGE = 2.0  # factor per 12 frames
+SPEED_UP = 1.8  # factor per 12 frames
 EVENT_PERIOD, EVENT_LENGTH = 24, 6  # frames; one period holds both events and a rest of 12 frames
 
 
@@ -38,7 +38,6 @@ class Motion:
 
     velocity: tuple[float, float]  # px per frame in the middle of the video, y downwards
     spin: float  # radians per frame, likewise
-    speed_up: bool  # else it slows down
     swell_at: int  # frames after the start of the period
     flash_at: int
 
@@ -52,15 +51,15 @@ def draw_motion(label: int, random: np.random.Generator) -> Motion:
     unordered = (0, EVENT_PERIOD // 2)
     headings = {'right': 0.0, 'left': np.pi}
     if name in headings:
-        return Motion(_polar(walk, headings[name] + jitter), 0.0, name == 'right', *unordered)
+        return Motion(_polar(walk, headings[name] + jitter), 0.0, *unordered)
     if name in ('clockwise', 'anticlockwise'):
         spin = np.deg2rad(random.uniform(7, 11))
-        return Motion(_polar(drift, anywhere), spin if name == 'clockwise' else -spin, name == 'clockwise', *unordered)
+        return Motion(_polar(drift, anywhere), spin if name == 'clockwise' else -spin, *unordered)
     if name in ('slow', 'fast'):
         speed = drift if name == 'slow' else random.uniform(1.9, 2.3)
-        return Motion(_polar(speed, anywhere), 0.0, True, *unordered)
+        return Motion(_polar(speed, anywhere), 0.0, *unordered)
     ordered = (0, EVENT_LENGTH) if name == 'swell_flash' else (EVENT_LENGTH, 0)
-    return Motion(_polar(drift, anywhere), 0.0, True, *ordered)
+    return Motion(_polar(drift, anywhere), 0.0, *ordered)
 
 
 def _polar(length: float, angle: float) -> tuple[float, float]:
@@ -84,7 +83,7 @@ def render(index: int, label: int, group: int, seed: int) -> np.ndarray:
     frames = int(look.integers(40, 49))
     clock = np.arange(frames) + look.integers(0, EVENT_PERIOD)
     swell, flash = _pulse(clock, motion.swell_at), _pulse(clock, motion.flash_at)
-    progress = _progress(frames, motion.speed_up)
+    progress = _progress(frames)
     x_THWC = _background(motion, progress, look)
     for _ in range(int(look.integers(2, 4))):
         _paint_shape(x_THWC, motion, progress, swell, flash, look)
@@ -92,9 +91,9 @@ def render(index: int, label: int, group: int, seed: int) -> np.ndarray:
     return np.clip(np.rint(x_THWC * tint), 0, 255).astype(np.uint8)
 
 
-def _progress(frames: int, speed_up: bool) -> np.ndarray:
+def _progress(frames: int) -> np.ndarray:
     """Returns how far a motion has come at each frame, in units of one frame's step at the middle of the video."""
-    rate = np.log(SPEED_CHANGE) / 12 * (1 if speed_up else -1)
+    rate = np.log(SPEED_UP) / 12
     return np.exp(rate * (np.arange(frames) - frames / 2)) / rate
 
 
@@ -208,11 +207,16 @@ def write_video(file: Path, frames: np.ndarray, fps: int = FPS) -> None:
     """Encodes frames (T, H, W, 3) uint8 RGB: H.264 into ``.mp4``, MPEG-4 part 2 into ``.avi``; even height and width."""
     import av
 
-    codec, options = ('libx264', {'crf': '18', 'preset': 'veryfast', 'threads': '1'}) if file.suffix == '.mp4' else (
-        'mpeg4', {'qscale': '2', 'threads': '1'})
+    codec, quality = ('libx264', {'crf': '18', 'preset': 'veryfast'}) if file.suffix == '.mp4' else ('mpeg4', {})
     with av.open(str(file), 'w') as container:
-        stream = container.add_stream(codec, rate=fps, options=options)
+        stream = container.add_stream(codec, rate=fps, options=quality)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], 'yuv420p'
+        context = stream.codec_context
+        context.thread_count = 1
+        if codec == 'mpeg4':
+            context.qmin = context.qmax = 3
         for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
+            # By way of an array: a converted frame's padding is uninitialised memory, and x264 looks at it.
+            planes = av.VideoFrame.from_ndarray(frame, format='rgb24').to_ndarray(format='yuv420p')
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format='yuv420p')))
         container.mux(stream.encode())

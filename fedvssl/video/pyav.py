@@ -97,6 +97,9 @@ class PyAVReader(FrameReader):
             Positions in `wanted`.
         """
         index = self.index
+        if index.format not in _SEEKABLE_FORMATS:
+            yield list(range(len(wanted)))
+            return
         run: list[int] = []
         for slot, number in enumerate(wanted):
             if run:

@@ -1,6 +1,6 @@
 """Generated videos whose frames carry their own number, so that a test can say which frame it was given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -26,8 +26,8 @@ def draw(number: int) -> np.ndarray:
     return frame
 
 
-def read_numbers(frames: np.ndarray) -> list[int]:
-    """The numbers on frames (n, H, W, 3); -1 where a cell is neither black nor white (a blend, a grey frame)."""
+def read_numbers(frames: Iterable[np.ndarray]) -> list[int]:
+    """The numbers on frames (H, W, 3); -1 where a cell is neither black nor white (a blend, a grey frame)."""
     numbers = []
     for frame in frames:
         cells = [_brightness(frame, *divmod(bit, BITS // 2)) for bit in range(BITS)]
@@ -153,9 +153,20 @@ def copy_from_key_frame(source: Path, path: Path, key: int) -> Path:
     return path
 
 
-def sequential(path: Path) -> list[np.ndarray]:
-    """All frames by plain PyAV, from the first packet to the last: the second implementation."""
+def sequential(path: Path, wanted: Collection[int] | None = None) -> dict[int, np.ndarray]:
+    """Frames by plain PyAV, from the first packet to the last: the second implementation.
+
+    Args:
+        path: The video.
+        wanted: Which frames; all of them if None. The others are there, but empty.
+    """
+    frames = {}
     with av.open(str(path)) as container:
         stream = container.streams.best('video')
         stream.thread_type = 'NONE'
-        return [np.rot90(frame.to_ndarray(format='rgb24'), frame.rotation // 90) for frame in container.decode(stream)]
+        for number, frame in enumerate(container.decode(stream)):
+            frames[number] = np.empty(0)
+            if wanted is None or number in wanted:
+                rgb = frame.to_ndarray(format='rgb24', threads=1)
+                frames[number] = np.rot90(rgb, frame.rotation // 90)
+    return frames
