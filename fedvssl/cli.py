@@ -50,7 +50,7 @@ def run_tool(main: Callable[[], None]) -> int:
     try:
         with stopping_on_signals():
             main()
-    except FedVSSLError as error:
+    except (FedVSSLError, Interrupted) as error:
         print(f'error: {error}', file=sys.stderr)
         return error.exit_code
     except Exception:

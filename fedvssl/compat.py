@@ -57,5 +57,6 @@ def load_pth(path: Path) -> Any:
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # torch raises half a dozen types for damaged or unsafe files
+        reason = str(error).partition('\n')[0]
         raise CheckpointError(f'{path}: not a file of plain tensors, or damaged; nothing in it was executed '
-                              f'({type(error).__name__}: {str(error).splitlines()[0]})') from error
+                              f'({type(error).__name__}: {reason})') from error

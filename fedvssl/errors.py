@@ -52,8 +52,8 @@ class CheckpointError(FedVSSLError):
     exit_code = 7
 
 
-class Interrupted(FedVSSLError):
-    """SIGINT or SIGTERM arrived; every finished round is committed."""
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM arrived; nobody's fault, and no ``except Exception`` may take it for a client's failure."""
 
     exit_code = 130
 

@@ -9,6 +9,7 @@ A commit names the head round of every client. A client loads exactly that one, 
 leaves no trace.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -191,15 +192,19 @@ def write_json(file: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + '\n')
         temporary.replace(file)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise StorageError(f'{file}: could not be written: {error.strerror or error}') from error
 
 
 def _link(link: Path, target: str) -> None:
     temporary = link.with_name(f'.{link.name}.{os.getpid()}.tmp')
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    temporary.replace(link)
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.replace(link)
+    except OSError as error:
+        raise StorageError(f'{link}: could not be linked to {target}: {error.strerror or error}') from error
 
 
 def _contiguous(tensors: Tensors) -> dict[str, np.ndarray]:

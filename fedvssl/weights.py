@@ -68,7 +68,10 @@ def _plain_tensors(content: object, source: Path) -> dict[str, Tensor]:
         content = content['state_dict']
     if not isinstance(content, Mapping):
         raise CheckpointError(f'{source}: holds no state dict')
-    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise CheckpointError(f'{source}: holds no tensors')
+    return tensors
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / 'fedvssl'
 
 # Left to right, as in fedvssl/README.md; a module imports only from its own level or from the left.
-ORDER = [['errors'], ['compat', 'registry', 'rng', 'commit', 'config'], ['cli'], ['video'], ['data'], ['models'],
-         ['training'], ['weights'], ['state'], ['federated', 'evaluation'], ['report']]
+ORDER = [['errors'], ['compat', 'registry', 'rng', 'commit', 'config', 'environment'], ['cli'], ['video'], ['data'], ['models'],
+         ['training'], ['weights'], ['state'], ['federated', 'evaluation'], ['report', 'benchmarks']]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 
 

@@ -24,7 +24,9 @@ import numpy as np
 from fedvssl import rng
 from fedvssl.errors import StorageError
 
-CLASSES = ('right', 'left', 'clockwise', 'anticlockwise', 'slow', 'fast', 'swell_flash', 'flash_swell')
+# Class -> pace in px per frame. Every class has a pace of its own, as actions have.
+PACES = dict(slow=0.3, swell_flash=0.4, flash_swell=0.54, clockwise=0.73, anticlockwise=1.0, right=1.33, left=1.8, fast=2.4)
+CLASSES = tuple(PACES)
 WIDTH, HEIGHT = 64, 56
 FPS = 24
 GROUPS = 4
@@ -45,25 +47,11 @@ class Motion:
 def draw_motion(label: int, random: np.random.Generator) -> Motion:
     """Draws the motion of one video of class `label` (an index into `CLASSES`)."""
     name = CLASSES[label]
-    anywhere = random.uniform(0, 2 * np.pi)
-    jitter = np.deg2rad(random.uniform(-12, 12))
-    walk, drift = random.uniform(1.1, 1.4), random.uniform(0.4, 0.6)
-    unordered = (0, EVENT_PERIOD // 2)
-    headings = {'right': 0.0, 'left': np.pi}
-    if name in headings:
-        return Motion(_polar(walk, headings[name] + jitter), 0.0, *unordered)
-    if name in ('clockwise', 'anticlockwise'):
-        spin = np.deg2rad(random.uniform(7, 11))
-        return Motion(_polar(drift, anywhere), spin if name == 'clockwise' else -spin, *unordered)
-    if name in ('slow', 'fast'):
-        speed = drift if name == 'slow' else random.uniform(1.9, 2.3)
-        return Motion(_polar(speed, anywhere), 0.0, *unordered)
-    ordered = (0, EVENT_LENGTH) if name == 'swell_flash' else (EVENT_LENGTH, 0)
-    return Motion(_polar(drift, anywhere), 0.0, *ordered)
-
-
-def _polar(length: float, angle: float) -> tuple[float, float]:
-    return length * np.cos(angle), length * np.sin(angle)
+    pace = PACES[name] * random.uniform(0.92, 1.08)
+    heading = {'right': 0.0, 'left': np.pi}.get(name, random.uniform(0, 2 * np.pi)) + np.deg2rad(random.uniform(-12, 12))
+    spin = np.deg2rad(8) * {'clockwise': pace, 'anticlockwise': -pace}.get(name, 0.0)
+    events = {'swell_flash': (0, EVENT_LENGTH), 'flash_swell': (EVENT_LENGTH, 0)}.get(name, (0, EVENT_PERIOD // 2))
+    return Motion((pace * np.cos(heading), pace * np.sin(heading)), spin, *events)
 
 
 def render(index: int, label: int, group: int, seed: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from fedvssl.data.annotations import Video
 from fedvssl.data.dataset import build_dataset, read_videos
 from fedvssl.data.loader import ClipLoader
 from fedvssl.errors import ConfigError, DataListError
-from fedvssl.evaluation.environment import describe_environment
+from fedvssl.environment import describe_environment
 from fedvssl.evaluation.metrics import accuracy_report
 from fedvssl.state import write_json
 from fedvssl.training.hooks import Hook

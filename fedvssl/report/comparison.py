@@ -71,13 +71,16 @@ def compare(first: Sequence[Path], second: Sequence[Path]) -> Comparison:
 
 
 def _by_seed(directories: Sequence[Path]) -> dict[int, dict[str, Any]]:
-    results = {}
+    results: dict[int, dict[str, Any]] = {}
     for directory in directories:
         try:
             result = json.loads((directory / 'result.json').read_text())
-            results[result['seed']] = result['last']
-        except (OSError, ValueError, KeyError) as error:
+            seed, last = result['seed'], {key: result['last'][key] for key in ('top1', 'correct')}
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataListError(f'{directory}: holds no usable result.json ({error})') from error
+        if seed in results:
+            raise DataListError(f'{directory}: a second result of seed {seed}; an arm has one run per seed')
+        results[seed] = last
     return results
 
 

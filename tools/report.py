@@ -1,0 +1,36 @@
+#!/usr/bin/env python
+"""Makes tables from the files that the other tools write.
+
+    python tools/report.py compare --first pretrained-7 pretrained-8 --second scratch-7 scratch-8 --out table.md
+
+compare: fine-tuning runs of two arms, paired by seed: mean, spread, difference with its 95 % intervals.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fedvssl.cli import run_tool
+
+
+def main() -> None:
+    """Reads the options and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest='command', required=True)
+    compare_parser = commands.add_parser('compare', help='two arms of fine-tuning runs')
+    compare_parser.add_argument('--first', type=Path, nargs='+', required=True, metavar='DIR')
+    compare_parser.add_argument('--second', type=Path, nargs='+', required=True, metavar='DIR')
+    compare_parser.add_argument('--names', nargs=2, default=('federated backbone', 'scratch'))
+    compare_parser.add_argument('--out', type=Path, help='Markdown file to write')
+    args = parser.parse_args()
+
+    from fedvssl.report.comparison import compare, to_markdown
+
+    table = to_markdown(compare(args.first, args.second), *args.names)
+    print(table)
+    if args.out:
+        args.out.write_text(table + '\n')
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
