@@ -38,4 +38,4 @@ for seed in "${seeds[@]}"; do
 done
 
 echo "== result ($((SECONDS - begun)) s)"
-$python tools/report.py compare --first "${pretrained[@]}" --second "${scratch[@]}" --out "$out/table.md"
+$python tools/report.py compare --first "${pretrained[@]}" --second "${scratch[@]}" --out "$out/table.json"

@@ -1,5 +1,6 @@
 """What several test files need: a tiny generated video set and a config that trains on it in a second."""
 
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from fedvssl.data.synthetic import generate
 @pytest.fixture(scope='session')
 def tiny_videos(tmp_path_factory) -> Path:
     """Root of a generated set of 16 training and 8 test videos."""
+    # Whoever starts the fork server first decides what it has imported; the clients' processes want torch and Flower.
+    get_context('forkserver').set_forkserver_preload(['fedvssl.federated.client'])
     root = tmp_path_factory.mktemp('tiny')
     generate(root, num_train=16, num_test=8, seed=3, workers=1)
     return root

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Makes tables from the files that the other tools write.
 
-    python tools/report.py compare --first pretrained-7 pretrained-8 --second scratch-7 scratch-8 --out table.md
+    python tools/report.py compare --first pretrained-7 pretrained-8 --second scratch-7 scratch-8 --out table.json
 
 compare: fine-tuning runs of two arms, paired by seed: mean, spread, difference with its 95 % intervals.
 """
@@ -21,14 +21,18 @@ def main() -> None:
     compare_parser.add_argument('--first', type=Path, nargs='+', required=True, metavar='DIR')
     compare_parser.add_argument('--second', type=Path, nargs='+', required=True, metavar='DIR')
     compare_parser.add_argument('--names', nargs=2, default=('federated backbone', 'scratch'))
-    compare_parser.add_argument('--out', type=Path, help='Markdown file to write')
+    compare_parser.add_argument('--out', type=Path, help='file to write: .md for the table, .json for its figures')
     args = parser.parse_args()
 
-    from fedvssl.report.comparison import compare, to_markdown
+    from fedvssl.report.comparison import compare, to_json, to_markdown
+    from fedvssl.state import write_json
 
-    table = to_markdown(compare(args.first, args.second), *args.names)
+    comparison = compare(args.first, args.second)
+    table = to_markdown(comparison, *args.names)
     print(table)
-    if args.out:
+    if args.out and args.out.suffix == '.json':
+        write_json(args.out, to_json(comparison, *args.names))
+    elif args.out:
         args.out.write_text(table + '\n')
 
 

@@ -11,8 +11,8 @@ data = dict(
     test_batch_size=20,
 )
 # Not the published optimiser: AdamW leaves VCOP's initial plateau within the demo's minutes, SGD does not.
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01),
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.01),
                      clip_grad=dict(max_norm=40))
 schedule = dict(type='CosineSchedule')
-federation = dict(rounds=20, clients_per_round=4, local_epochs=2, evaluate_every=10, workers=2,
+federation = dict(rounds=14, clients_per_round=4, local_epochs=4, evaluate_every=7, workers=2,
                   strategy=dict(type='FedVSSL', alpha=0.9, beta=0.0))

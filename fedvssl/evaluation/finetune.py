@@ -1,7 +1,7 @@
 """Fine-tuning: train the whole network on labels, from a pretrained backbone or from scratch, and test it.
 
-The test follows CtP and FedVSSL: clips at mid-ticks of each video, logits averaged over the clips; top-1, top-5 and mean
-class accuracy. Best and last are both reported; the last is the result.
+The test follows CtP and FedVSSL: clips at mid-ticks of each video, logits averaged over the clips; top-1, top-5 and
+mean class accuracy. Best and last are both reported; the last is the result.
 """
 
 import time
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from fedvssl import rng
-from fedvssl.config import RunConfig, config_hash, identity
+from fedvssl.config import RunConfig, TrainingConfig, config_hash, identity
 from fedvssl.data.annotations import Video
 from fedvssl.data.dataset import build_dataset, read_videos
 from fedvssl.data.loader import ClipLoader
-from fedvssl.errors import ConfigError, DataListError
 from fedvssl.environment import describe_environment
+from fedvssl.errors import ConfigError, DataListError, FedVSSLError, Interrupted
 from fedvssl.evaluation.metrics import accuracy_report
 from fedvssl.state import write_json
 from fedvssl.training.hooks import Hook
@@ -39,11 +39,10 @@ class FineTuning:
     """
 
     def __init__(self, config: RunConfig, hook: Hook) -> None:
-        if config.data.test is None:
+        self.config, self.hook, data = config, hook, config.data
+        if data.test is None:
             raise ConfigError('data.test: fine-tuning needs it and the config does not have it')
-        self.config, self.hook = config, hook
-        self.settings = config.section('training')
-        data = config.data
+        self.settings: TrainingConfig = config.section('training')
         train, test = read_videos(data, data.train.split), read_videos(data, data.test.split)
         _require_labels(config, train + test)
         self.train = build_dataset(data, data.train, train, replace_bad=True)
@@ -109,7 +108,11 @@ def finetune(config: RunConfig, work_dir: Path, pretrained: str | None, hook: Ho
     report = job.load(pretrained) if pretrained else None
     hook.before_run(dict(rounds=job.settings.epochs, first_round=1, pretrained=pretrained or 'none',
                          weights=str(report) if report else 'random', config=config_hash(config)[:12]))
-    outcome = job.run()
+    try:
+        outcome = job.run()
+    except (FedVSSLError, Interrupted) as error:
+        hook.after_run(dict(error=f'{type(error).__name__}: {error}'))
+        raise
     reports = outcome['reports']
     best = max(reports, key=lambda epoch: reports[epoch]['top1'])
     result = dict(
@@ -126,9 +129,11 @@ def finetune(config: RunConfig, work_dir: Path, pretrained: str | None, hook: Ho
 
 def _require_labels(config: RunConfig, videos: list[Video]) -> None:
     """Checks that every video has a label that the head has an output for."""
-    file, classes = Path(config.data.root) / config.data.annotations, config.model['head'].get('num_classes')
+    file, base = Path(config.data.root) / config.data.annotations, config.data.label_base
+    classes = config.model.get('head', {}).get('num_classes')
+    if not isinstance(classes, int):
+        raise ConfigError('model.head.num_classes: is required and missing; it says how many classes the labels have')
     for video in videos:
         if not 0 <= video.label < classes:
-            raise DataListError(f'{file}:{video.line}: label {video.label + config.data.label_base} is out of range; '
-                                f'model.head.num_classes = {classes} takes {config.data.label_base} to '
-                                f'{config.data.label_base + classes - 1} with data.label_base = {config.data.label_base}')
+            raise DataListError(f'{file}:{video.line}: label {video.label + base} is out of range; model.head.num_classes '
+                                f'= {classes} takes {base} to {base + classes - 1} with data.label_base = {base}')

@@ -11,7 +11,7 @@ from flwr.app import Context, RecordDict
 from fedvssl.config import RunConfig, config_hash, identity
 from fedvssl.data.dataset import read_videos
 from fedvssl.data.partition import build_partitions
-from fedvssl.errors import FedVSSLError
+from fedvssl.errors import FedVSSLError, Interrupted
 from fedvssl.federated.client import build_client_app
 from fedvssl.federated.engines.answer import RUN_ID
 from fedvssl.federated.engines.local import LocalGrid
@@ -73,7 +73,7 @@ def federate(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
         with closing(_build_grid(config, work_dir, num_clients)) as grid:
             context = Context(run_id=RUN_ID, node_id=1, node_config={}, state=RecordDict(), run_config={})
             build_server_app(server, final.append)(grid, context)
-    except FedVSSLError as error:
+    except (FedVSSLError, Interrupted) as error:
         hook.after_run(dict(rounds=server.state.round, error=f'{type(error).__name__}: {error}'))
         raise
     hook.after_run(dict(rounds=final[0].round, seconds=time.perf_counter() - begun,

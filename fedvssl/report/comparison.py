@@ -8,12 +8,13 @@ video's difference averaged over the seeds: would other test videos agree?).
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from scipy import stats
 
+from fedvssl.environment import describe_environment
 from fedvssl.errors import DataListError
 
 NORMAL_95 = 1.959964
@@ -94,6 +95,12 @@ def _student(values: Sequence[float]) -> tuple[float, float] | None:
 def _normal(values: Sequence[float]) -> tuple[float, float]:
     half = NORMAL_95 * statistics.stdev(values) / len(values) ** 0.5
     return statistics.fmean(values) - half, statistics.fmean(values) + half
+
+
+def to_json(comparison: Comparison, first: str, second: str) -> dict[str, Any]:
+    """Returns the comparison as JSON values, with the environment that computed it."""
+    return dict(first=first, second=second, **asdict(comparison), difference=comparison.difference,
+                environment=describe_environment())
 
 
 def to_markdown(comparison: Comparison, first: str, second: str) -> str:

@@ -1,9 +1,10 @@
 """Clients in persistent processes: a client that dies or hangs costs one update.
 
-The processes come from a fork server that has imported the heavy libraries once. Messages go out in order, at most two a
-process ahead of the oldest unanswered one, so that replies kept back for their turn stay few.
+The processes come from a fork server that has imported the heavy libraries once. Messages go out in order, at most two
+a process ahead of the oldest unanswered one, so that replies kept back for their turn stay few.
 """
 
+import contextlib
 import logging
 import signal
 import time
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
 from flwr.app import Error, Message
 
@@ -103,8 +105,8 @@ class _Worker:
         self._context = get_context('forkserver')
         self._context.set_forkserver_preload(['fedvssl.federated.client'])
         self._arguments = (make_app, num_clients)
-        self._process = None
-        self.connection: Connection | None = None
+        self._process: BaseProcess | None = None
+        self.connection: Connection  # there is one while there is a process
         self.job: _Job | None = None
         self.deadline = 0.0
 
@@ -117,17 +119,17 @@ class _Worker:
             theirs.close()
         job.tries += 1
         self.job, self.deadline, self._timeout = job, time.monotonic() + timeout, timeout
-        try:
+        # If it died just now, the connection says so to whoever waits for the answer.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(job.message)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it died just now; the connection says so to whoever waits for the answer
 
     def finish(self) -> tuple[_Job, Message | None]:
         """Returns the job with its reply, or without one if the process died."""
-        job, self.job = self.job, None
+        job = self._release()
         try:
             return job, self.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # the latter if it died within its answer
+            assert self._process is not None
             self._process.join()
             job.lost.append(f'its process died (exit code {self._process.exitcode})')
             self.stop()
@@ -135,10 +137,15 @@ class _Worker:
 
     def give_up(self) -> tuple[_Job, None]:
         """Kills the process and returns its job."""
-        job, self.job = self.job, None
+        job = self._release()
         job.lost.append(f'no answer within {self._timeout:g} s; its process was killed')
         self.stop()
         return job, None
+
+    def _release(self) -> _Job:
+        job, self.job = self.job, None
+        assert job is not None
+        return job
 
     def stop(self) -> None:
         """Kills the process, whatever it does."""
