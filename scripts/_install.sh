@@ -1,8 +1,8 @@
 # Sourced by demo.sh and test.sh: makes .venv in the checkout if it is not there, and installs the package into it.
 #
 # The versions in scripts/constraints.txt are known to work together. PyPI's torch brings several GB of CUDA libraries;
-# a CPU-only machine can take a smaller build from another index:
-#     FEDVSSL_PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" bash scripts/demo.sh
+# FEDVSSL_PIP_ARGS hands pip further arguments, such as the index of PyTorch's CPU builds:
+#     FEDVSSL_PIP_ARGS="--extra-index-url URL" bash scripts/demo.sh
 # FEDVSSL_PYTHON names the interpreter (default: python3; 3.11 or newer).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

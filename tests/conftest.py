@@ -22,7 +22,7 @@ def tiny_videos(tmp_path_factory) -> Path:
 def tiny_values(root: Path, **federation) -> dict:
     """Returns config values of a federated VCOP run that is as small as they come."""
     phase = dict(sampler=dict(type='VCOPSampler', clip_length=4, gap=2))
-    crop = [dict(type='Resize', sizes=(24, 18)), dict(type='RandomCrop', size=16)]
+    crop = [dict(type='Resize', size=(24, 18)), dict(type='RandomCrop', size=16)]
     return dict(
         model=dict(type='VCOP', backbone=dict(type='R3D18', base_channels=4),
                    head=dict(type='VCOPHead', hidden_channels=8), data_preprocessor=dict(type='ClipPreprocessor')),
@@ -35,6 +35,19 @@ def tiny_values(root: Path, **federation) -> dict:
         federation=dict(rounds=3, clients_per_round=2, workers=0,
                         strategy=dict(type='FedVSSL', alpha=0.9, beta=1.0)) | federation,
     )
+
+
+def tiny_finetuning_values(root: Path, num_classes: int = 8, **training) -> dict:
+    """Returns config values of fine-tuning the same backbone; keyword arguments override the section ``training``."""
+    values = tiny_values(root)
+    crop = values['data']['test']['transforms']
+    train = dict(split='train', sampler=dict(type='RandomClipSampler', clip_length=4), transforms=crop)
+    test = dict(split='test', sampler=dict(type='MidTickSampler', clip_length=4, num_clips=2), transforms=crop)
+    head = dict(type='mmaction.I3DHead', num_classes=num_classes)
+    return dict(model=dict(values['model'], type='Recognizer', head=head),
+                data=dict(root=str(root), train=train, test=test, batch_size=4),
+                optim_wrapper=values['optim_wrapper'], schedule=values['schedule'],
+                training=dict(epochs=2, evaluate_every=1) | training)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ data = dict(
         split='jack',
         sampler=dict(_delete_=True, type='RandomClipSampler', clip_length=8, stride=2),
         transforms=[
-            dict(type='Resize', sizes=[60, 64, 72]),
+            dict(type='RandomResize', sizes=[60, 64, 72]),
             dict(type='Brightness', p=0.2, delta=32),
             dict(type='Contrast', p=0.2, delta=0.2),
             dict(type='HueSaturation', p=0.2, hue=12, saturation=0.1),

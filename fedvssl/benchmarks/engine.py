@@ -14,12 +14,12 @@ from fedvssl.data.loader import Batch
 from fedvssl.environment import describe_environment
 from fedvssl.federated import client as client_module
 from fedvssl.federated.run import federate
-from fedvssl.training.hooks import Hook
+from fedvssl.training.hooks import Hook, Metrics
 from fedvssl.training.trainer import Trainer
 
 
 def measure_overhead(config: RunConfig, rounds: int) -> dict[str, Any]:
-    """Runs a federation in this process and measures each client-round.
+    """Runs a federation in this process and measures each client-round, and each round as a whole.
 
     Args:
         config: The run; its number of rounds is replaced, and its clients run in this process.
@@ -32,16 +32,36 @@ def measure_overhead(config: RunConfig, rounds: int) -> dict[str, Any]:
     values['federation'].update(rounds=rounds + 1, evaluate_every=0, workers=0)
     config = from_dict(values)
     measured: list[dict[str, float]] = []
+    clock = _RoundClock()
     with tempfile.TemporaryDirectory() as work_dir, _timed(measured):
-        federate(config, Path(work_dir), hook=Hook())
-    counted = measured[config.federation.clients_per_round:]
+        federate(config, Path(work_dir), hook=clock)
+    clients = config.section('federation').clients_per_round
+    counted = measured[clients:]
+    steps = [sum(m['steps'] for m in measured[k:k + clients]) for k in range(0, len(measured), clients)]
+    rounds_beyond = [(cpu - step) / clients for cpu, step in zip(clock.cpu_ms[1:], steps[1:], strict=True)]
     return dict(
         benchmark='engine',
         overhead_cpu_ms=_spread(m['round'] - m['steps'] - m['fsync_cpu'] for m in counted),
+        round_cpu_ms_per_client=_spread(rounds_beyond),
         fsync_cpu_ms=_spread(m['fsync_cpu'] for m in counted),
         fsync_wall_ms=_spread(m['fsync_wall'] for m in counted),
         steps_cpu_ms=_spread(m['steps'] for m in counted),
         config_hash=config_hash(config), config=values, environment=describe_environment())
+
+
+class _RoundClock(Hook):
+    """CPU time of each round in this process, in milliseconds: clients, checks, aggregation, commit."""
+
+    def __init__(self) -> None:
+        self.cpu_ms: list[float] = []
+
+    def before_round(self, number: int, steps: int) -> None:
+        """Starts the clock."""
+        self._begun = time.process_time()
+
+    def after_round(self, number: int, metrics: Metrics) -> None:
+        """Stops it."""
+        self.cpu_ms.append(1e3 * (time.process_time() - self._begun))
 
 
 @contextmanager

@@ -24,32 +24,48 @@ class Transform(Protocol):
 
 @TRANSFORMS.register_module()
 class Resize:
-    """Resizes to one of several sizes, chosen uniformly.
+    """Resizes every frame to one size.
 
     Args:
-        sizes: One size or a list of sizes: an int is the new short side (aspect kept), a pair is exact (width, height),
-            swapped for portrait videos.
+        size: An int is the new short side (aspect kept); a pair is exact (width, height), swapped for portrait videos.
     """
 
-    def __init__(self, sizes: int | Sequence) -> None:
-        single = isinstance(sizes, int) or (len(sizes) == 2 and all(isinstance(side, int) for side in sizes)
-                                            and isinstance(sizes, tuple))
-        self.sizes = [sizes] if single else list(sizes)
-        if not self.sizes:
-            raise ConfigError('Resize: sizes must hold at least one size')
+    def __init__(self, size: int | Sequence[int]) -> None:
+        self.size = size
 
     def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Resizes every frame to the same size."""
-        size = self.sizes[random.integers(len(self.sizes))]
-        height, width = frames.shape[1:3]
-        if isinstance(size, int):
-            scale = size / min(height, width)
-            target = (max(round(width * scale), size), max(round(height * scale), size))
-        else:
-            target = tuple(size) if width >= height else (size[1], size[0])
-        if target == (width, height):
-            return frames
-        return np.stack([cv2.resize(frame, target, interpolation=cv2.INTER_LINEAR) for frame in frames])
+        """Resizes; nothing is random."""
+        return _resized(frames, self.size)
+
+
+@TRANSFORMS.register_module()
+class RandomResize:
+    """Resizes every frame to one of several sizes, chosen uniformly.
+
+    Args:
+        sizes: Sizes as `Resize` takes them.
+    """
+
+    def __init__(self, sizes: Sequence[int | Sequence[int]]) -> None:
+        if not sizes:
+            raise ConfigError('RandomResize: sizes must hold at least one size')
+        self.sizes = list(sizes)
+
+    def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Resizes all frames alike."""
+        return _resized(frames, self.sizes[random.integers(len(self.sizes))])
+
+
+def _resized(frames: np.ndarray, size: int | Sequence[int]) -> np.ndarray:
+    height, width = frames.shape[1:3]
+    if isinstance(size, int):
+        scale = size / min(height, width)
+        target = (max(round(width * scale), size), max(round(height * scale), size))
+    else:
+        target = (size[0], size[1]) if width >= height else (size[1], size[0])
+    if target == (width, height):
+        return frames
+    return np.stack([cv2.resize(frame, target, interpolation=cv2.INTER_LINEAR) for frame in frames])
 
 
 def _check_fits(owner: str, size: int, frames: np.ndarray) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from fedvssl.evaluation.finetune import FineTuning, finetune
 from fedvssl.federated.run import federate
 from fedvssl.training.hooks import Hook
 from fedvssl.weights import read_weights
-from tests.conftest import tiny_values
+from tests.conftest import tiny_finetuning_values, tiny_values
 
 
 class Record(Hook):
@@ -34,19 +34,8 @@ class Record(Hook):
         self.end = metrics
 
 
-def classifier(root, epochs=2, evaluate_every=1, num_classes=8):
-    values = tiny_values(root)
-    crop = values['data']['test']['transforms']
-    values['model'] = dict(type='Recognizer', backbone=dict(type='R3D18', base_channels=4),
-                           head=dict(type='mmaction.I3DHead', num_classes=num_classes),
-                           data_preprocessor=dict(type='ClipPreprocessor'))
-    values['data'] |= dict(train=dict(split='train', sampler=dict(type='RandomClipSampler', clip_length=4),
-                                      transforms=crop),
-                           test=dict(split='test', sampler=dict(type='MidTickSampler', clip_length=4, num_clips=2),
-                                     transforms=crop), partition=None, batch_size=4)
-    values['training'] = dict(epochs=epochs, evaluate_every=evaluate_every)
-    del values['federation']
-    return from_dict(values)
+def classifier(root, num_classes=8, **training):
+    return from_dict(tiny_finetuning_values(root, num_classes, **training))
 
 
 @pytest.fixture(scope='module')

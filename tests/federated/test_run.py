@@ -136,7 +136,7 @@ def test_a_run_killed_within_a_round_resumes_with_the_same_bits(reference, tiny_
             'federate(from_dict(values), Path(sys.argv[2]), hook=Hook())\n')
     values = tiny_values(tiny_videos)
     for phase in (values['data']['train'], values['data']['test']):  # JSON has no tuples
-        phase['transforms'][0] = dict(type='Resize', sizes=[[24, 18]])
+        phase['transforms'][0] = dict(type='Resize', size=[24, 18])
     run = subprocess.run([sys.executable, '-c', code, json.dumps(values), str(tmp_path)], capture_output=True, text=True)
     assert run.returncode == -signal.SIGKILL, run.stderr
     assert sorted(path.name for path in (tmp_path / 'rounds').iterdir() if path.name.startswith('round')) == ['round-000001']

@@ -2,6 +2,6 @@
 # the crop keeps more of the picture than the published one does.
 data = dict(
     root='data/demo',
-    train=dict(split='train', transforms=[dict(type='Resize', sizes=(38, 34)), dict(type='RandomCrop', size=32)]),
-    test=dict(split='test', transforms=[dict(type='Resize', sizes=(38, 34)), dict(type='CenterCrop', size=32)]),
+    train=dict(split='train', transforms=[dict(type='Resize', size=(38, 34)), dict(type='RandomCrop', size=32)]),
+    test=dict(split='test', transforms=[dict(type='Resize', size=(38, 34)), dict(type='CenterCrop', size=32)]),
 )

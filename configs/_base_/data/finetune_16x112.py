@@ -4,7 +4,7 @@ data = dict(
         split='train',
         sampler=dict(type='RandomClipSampler', clip_length=16, stride=2),
         transforms=[
-            dict(type='Resize', sizes=[(149, 112), (171, 128), (192, 144)]),
+            dict(type='RandomResize', sizes=[(149, 112), (171, 128), (192, 144)]),
             dict(type='Flip', p=0.35),
             dict(type='Brightness', p=0.2, delta=32),
             dict(type='Contrast', p=0.2, delta=0.2),
@@ -15,7 +15,7 @@ data = dict(
     test=dict(
         split='test',
         sampler=dict(type='MidTickSampler', clip_length=16, stride=2, num_clips=10),
-        transforms=[dict(type='Resize', sizes=(171, 128)), dict(type='CenterCrop', size=112)],
+        transforms=[dict(type='Resize', size=(171, 128)), dict(type='CenterCrop', size=112)],
     ),
     batch_size=32,
 )

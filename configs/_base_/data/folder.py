@@ -8,12 +8,12 @@ data = dict(
     train=dict(
         split='train',
         sampler=dict(type='VCOPSampler', clip_length=8, num_clips=3, gap=8),
-        transforms=[dict(type='Resize', sizes=64), dict(type='RandomCrop', size=56)],
+        transforms=[dict(type='Resize', size=64), dict(type='RandomCrop', size=56)],
     ),
     test=dict(
         split='test',
         sampler=dict(type='VCOPSampler', clip_length=8, num_clips=3, gap=8),
-        transforms=[dict(type='Resize', sizes=64), dict(type='CenterCrop', size=56)],
+        transforms=[dict(type='Resize', size=64), dict(type='CenterCrop', size=56)],
     ),
     batch_size=8,
 )

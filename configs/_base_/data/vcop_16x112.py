@@ -3,12 +3,12 @@ data = dict(
     train=dict(
         split='train',
         sampler=dict(type='VCOPSampler', clip_length=16, num_clips=3, gap=8),
-        transforms=[dict(type='Resize', sizes=(171, 128)), dict(type='RandomCrop', size=112)],
+        transforms=[dict(type='Resize', size=(171, 128)), dict(type='RandomCrop', size=112)],
     ),
     test=dict(
         split='test',
         sampler=dict(type='VCOPSampler', clip_length=16, num_clips=3, gap=8),
-        transforms=[dict(type='Resize', sizes=(171, 128)), dict(type='CenterCrop', size=112)],
+        transforms=[dict(type='Resize', size=(171, 128)), dict(type='CenterCrop', size=112)],
     ),
     batch_size=4,
 )
