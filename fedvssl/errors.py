@@ -52,7 +52,7 @@ class CheckpointError(FedVSSLError):
     exit_code = 7
 
 
-class Interrupted(FedVSSLError):
+class Interrupted(KeyboardInterrupt):
     """SIGINT or SIGTERM arrived; nobody's fault, and no ``except Exception`` may take it for a client's failure."""
 
     exit_code = 130

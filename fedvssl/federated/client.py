@@ -114,7 +114,7 @@ class Client:
     def _load(self, message: Message, partition: int) -> int | None:
         """Arms the trainer with initial weights, the client's head, and the shared tensors; returns the head's round."""
         trainer = self.trainer
-        head = int(message.content[CONFIG][HEAD_ROUND])
+        head = int(message.content[CONFIG].get(HEAD_ROUND, NO_HEAD))
         own = {} if head == NO_HEAD else _to_tensors(HeadStore(self.work_dir, partition).load(head))
         shared = _to_tensors(to_arrays(message.content[ARRAYS]))
         unknown = [name for name in (*own, *shared) if name not in self._initial]

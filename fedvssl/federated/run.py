@@ -16,7 +16,7 @@ from fedvssl.federated.client import build_client_app
 from fedvssl.federated.engines.answer import RUN_ID
 from fedvssl.federated.engines.local import LocalGrid
 from fedvssl.federated.engines.workers import WorkerGrid
-from fedvssl.federated.server import Server, build_server_app, build_strategy, initial_state
+from fedvssl.federated.server import Server, build_cohorts, build_server_app, build_strategy, initial_state
 from fedvssl.state import FederatedState, RoundStore
 from fedvssl.training.hooks import Hook, Hooks
 from fedvssl.training.logging import ConsoleHook, JsonlHook
@@ -31,7 +31,8 @@ def check_run(config: RunConfig) -> str:
         FedVSSLError: For whatever is wrong.
     """
     sizes = _partition_sizes(config)
-    strategy = build_strategy(config.section('federation'), config.seed, len(sizes))
+    build_cohorts(config.section('federation'), config.seed, len(sizes))
+    strategy = build_strategy(config.section('federation'))
     state = initial_state(config, strategy)
     shared = sum(tensor.nbytes for tensor in state.tensors.values())
     if config.data.test is not None:
@@ -58,13 +59,14 @@ def federate(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
     """
     settings = config.section('federation')
     num_clients = len(_partition_sizes(config))
-    strategy = build_strategy(settings, config.seed, num_clients)
+    cohorts = build_cohorts(settings, config.seed, num_clients)
+    strategy = build_strategy(settings)
     start = initial_state(config, strategy)
     store = RoundStore(work_dir, config.runtime.keep_last)
     store.open(identity(config), resume)
     state = store.restore(start) if resume else start
     hook = hook or Hooks([ConsoleHook(), JsonlHook(work_dir / 'log.jsonl')])
-    server = Server(settings, strategy, num_clients, state, store, hook, config.data.max_bad_videos)
+    server = Server(settings, strategy, cohorts, state, store, hook, config.data.max_bad_videos)
     hook.before_run(dict(rounds=settings.rounds, first_round=state.round + 1, clients=num_clients,
                          per_round=settings.clients_per_round, strategy=settings.strategy['type'],
                          engine=settings.engine, workers=settings.workers, config=config_hash(config)[:12]))

@@ -29,16 +29,25 @@ from fedvssl.training.hooks import Hook
 logger = logging.getLogger('fedvssl')
 
 
-def build_strategy(settings: FederationConfig, seed: int, num_clients: int) -> FederatedStrategy:
+def build_strategy(settings: FederationConfig) -> FederatedStrategy:
     """Builds the strategy of a config.
 
     Raises:
-        ConfigError: If a round wants more clients than there are, or the strategy refuses its arguments.
+        ConfigError: If the strategy refuses its arguments.
+    """
+    return STRATEGIES.build(dict(settings.strategy))
+
+
+def build_cohorts(settings: FederationConfig, seed: int, num_clients: int) -> Cohorts:
+    """Builds the draw of each round's clients.
+
+    Raises:
+        ConfigError: If a round wants more clients than there are.
     """
     if settings.clients_per_round > num_clients:
         raise ConfigError(f'federation.clients_per_round: {settings.clients_per_round} clients are wanted per round, but '
                           f'data.partition makes only {num_clients}')
-    return STRATEGIES.build(dict(settings.strategy, cohorts=Cohorts(seed, num_clients, settings.clients_per_round)))
+    return Cohorts(seed, num_clients, settings.clients_per_round)
 
 
 def initial_state(config: RunConfig, strategy: FederatedStrategy) -> FederatedState:
@@ -67,8 +76,8 @@ class Server:
 
     Attributes:
         settings: The federation.
-        strategy: Draws cohorts and aggregates.
-        num_clients: Declared partitions.
+        strategy: Makes messages and aggregates replies.
+        cohorts: Who takes part.
         state: Where the run stands.
         store: Where it is kept.
         hook: Side jobs.
@@ -77,7 +86,7 @@ class Server:
 
     settings: FederationConfig
     strategy: FederatedStrategy
-    num_clients: int
+    cohorts: Cohorts
     state: FederatedState
     store: RoundStore
     hook: Hook
@@ -91,8 +100,8 @@ class Server:
             BadVideosError: If the clients met too many unreadable videos.
             StorageError: If a round cannot be committed.
         """
-        roster = Roster.discover(grid, self.num_clients, self.settings.client_timeout)
-        self.strategy.roster = roster
+        roster = Roster.discover(grid, self.cohorts.num_clients, self.settings.client_timeout)
+        self.strategy.bind(self.cohorts, roster)
         self.strategy.load_state_dict(self.state.strategy)
         for number in range(self.state.round + 1, self.settings.rounds + 1):
             self.hook.before_round(number, self.settings.clients_per_round)

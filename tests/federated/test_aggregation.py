@@ -20,7 +20,7 @@ def models(count=5, seed=0):
 
 
 def aggregate(alpha, beta, given, sizes=SIZES, losses=LOSSES, strategy=None, previous=None):
-    strategy = strategy or FedVSSL(Cohorts(7, 5, 5), alpha=alpha, beta=beta)
+    strategy = strategy or FedVSSL(alpha=alpha, beta=beta)
     strategy.begin()
     for model, size, loss in zip(given, sizes, losses, strict=True):
         strategy.add(model, size, loss)
@@ -63,7 +63,7 @@ def test_closed_form(alpha, beta):
     p = np.array(SIZES) / sum(SIZES)
     stack = np.stack([model['backbone.w'] for model in given]).astype(np.float64)
     mixed = np.tensordot(alpha * q + (1 - alpha) * p, stack, axes=1)
-    strategy = FedVSSL(Cohorts(7, 5, 5), alpha=alpha, beta=beta)
+    strategy = FedVSSL(alpha=alpha, beta=beta)
 
     first = aggregate(alpha, beta, given, strategy=strategy, previous=previous)
     np.testing.assert_allclose(first['backbone.w'], mixed, atol=1e-6)  # nothing aggregated before: no β
@@ -75,7 +75,7 @@ def test_closed_form(alpha, beta):
 def test_swa_recursion(beta):
     """θ̃_1 = a and θ̃_r = b afterwards give θ^r = b + (a - b) (β / (1 + β))^{r - 1}."""
     a, b = 5.0, -1.0
-    strategy = FedVSSL(Cohorts(7, 1, 1), alpha=0.9, beta=beta)
+    strategy = FedVSSL(alpha=0.9, beta=beta)
     previous = {'w': np.array([99.0], np.float32)}
     for number in range(1, 8):
         value = {'w': np.array([a if number == 1 else b], np.float32)}
@@ -84,7 +84,7 @@ def test_swa_recursion(beta):
 
 
 def test_that_a_resumed_strategy_still_knows_it_has_aggregated():
-    fresh, old = FedVSSL(Cohorts(7, 1, 1), beta=1), FedVSSL(Cohorts(7, 1, 1), beta=1)
+    fresh, old = FedVSSL(beta=1), FedVSSL(beta=1)
     one = {'w': np.ones(1, np.float32)}
     aggregate(0.9, 1, [one], (3,), (1.0,), old)
     fresh.load_state_dict(old.state_dict())
@@ -154,7 +154,7 @@ def test_models_that_do_not_fit_together_are_refused():
                                              ('beta', float('nan')), ('loss_temperature', 0)])
 def test_arguments_out_of_range_are_named(name, value):
     with pytest.raises(ConfigError, match=rf'{name}.*{value}'):
-        FedVSSL(Cohorts(7, 5, 5), **{name: value})
+        FedVSSL(**{name: value})
 
 
 def test_cohorts_depend_on_seed_round_and_attempt_alone():

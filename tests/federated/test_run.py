@@ -1,6 +1,7 @@
 """Whole federated runs on a tiny generated set: what travels, determinism, resume, quorum."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord
 
+from fedvssl.cli import stopping_on_signals
 from fedvssl.config import from_dict
-from fedvssl.errors import BadVideosError, CheckpointError, ConfigError, QuorumError
+from fedvssl.errors import BadVideosError, CheckpointError, ConfigError, Interrupted, QuorumError
 from fedvssl.federated import client as client_module
 from fedvssl.federated import run as run_module
 from fedvssl.federated.run import federate
@@ -271,6 +273,13 @@ def copy_videos(source, target):
     shutil.copytree(source, target)
 
 
+def test_ctrl_c_within_a_clients_training_is_no_failure_of_that_client(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(client_module.Client, 'train', lambda *arguments: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(Interrupted, match='SIGINT') as caught, stopping_on_signals():
+        federate(tiny_config(), tmp_path, hook=Hook())
+    assert caught.value.exit_code == 130
+
+
 def test_a_used_work_directory_is_refused_without_resume(tiny_config, reference):
     with pytest.raises(ConfigError, match='--resume'):
         federate(tiny_config(), reference[2], hook=Hook())
@@ -306,3 +315,23 @@ def test_the_checkpoint_is_what_was_trained(reference):
     assert all(np.array_equal(tensors[name].numpy(), tensor) for name, tensor in state.tensors.items())
     assert (work_dir / 'rounds/latest').resolve().name == 'round-000003'
     assert run_module.check_run is not None
+
+
+def test_the_strategy_works_with_flowers_own_loop(tiny_config, tmp_path):
+    """Unbound, in a ServerApp of one's own: every node takes part, `strategy.start` does the rest."""
+    from functools import partial
+
+    from fedvssl.federated import FedVSSL
+    from fedvssl.federated.client import build_client_app
+    from fedvssl.federated.engines.local import LocalGrid
+    from fedvssl.federated.messages import to_arrays, to_record
+    from fedvssl.federated.server import initial_state
+
+    config, strategy = tiny_config(), FedVSSL(alpha=0.9, beta=1.0)
+    grid = LocalGrid(partial(build_client_app, config, tmp_path), num_clients=4)
+    start = initial_state(config, strategy)
+    result = strategy.start(grid, to_record(start.tensors), num_rounds=2)
+    arrays = to_arrays(result.arrays)
+    assert list(arrays) == list(start.tensors)
+    assert result.train_metrics_clientapp[2]['num-examples'] == 16
+    assert not np.array_equal(arrays['backbone.conv1.conv.weight'], start.tensors['backbone.conv1.conv.weight'])

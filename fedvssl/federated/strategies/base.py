@@ -14,7 +14,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedvssl.federated.cohort import Cohorts, Roster
-from fedvssl.federated.messages import (ARRAYS, ATTEMPT, BAD_VIDEOS, CONFIG, EXAMPLES, HEAD_ROUND, LOSS, METRICS,
+from fedvssl.federated.messages import (ARRAYS, ATTEMPT, BAD_VIDEOS, CONFIG, EXAMPLES, HEAD_ROUND, LOSS, METRICS, ROUND,
                                         to_arrays, to_record)
 
 Tensors = dict[str, np.ndarray]
@@ -23,16 +23,22 @@ Tensors = dict[str, np.ndarray]
 class FederatedStrategy(Strategy):
     """Base of our strategies.
 
+    Our server binds a strategy to the run's cohorts. Unbound, in a ServerApp of one's own that calls Flower's
+    ``strategy.start``, every connected node takes part in every round.
+
     Args:
-        cohorts: Who takes part.
         exchange: First components of the names that travel, e.g. ``('backbone',)``; empty: the whole model.
     """
 
-    def __init__(self, cohorts: Cohorts, exchange: Iterable[str] = ('backbone',)) -> None:
-        self.cohorts = cohorts
+    def __init__(self, exchange: Iterable[str] = ('backbone',)) -> None:
         self.exchange = tuple(exchange)
-        self.roster = Roster({})
+        self._cohorts: Cohorts | None = None
+        self._roster = Roster({})
         self._previous: ArrayRecord | None = None
+
+    def bind(self, cohorts: Cohorts, roster: Roster) -> None:
+        """Tells who takes part, and where the partitions are."""
+        self._cohorts, self._roster = cohorts, roster
 
     def shared(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the tensors that travel, out of a model's named tensors."""
@@ -62,19 +68,23 @@ class FederatedStrategy(Strategy):
                         grid: Grid) -> Iterable[Message]:
         """Sends the global model to the round's cohort; a partition that no node holds gets no message."""
         self._previous = arrays
-        cohort = self.cohorts.draw(server_round, int(config.get(ATTEMPT, 1)))
-        return self._to(cohort, server_round, MessageType.TRAIN, arrays, config)
+        if self._cohorts is None:
+            return self._to(sorted(grid.get_node_ids()), server_round, MessageType.TRAIN, arrays, config)
+        cohort = self._cohorts.draw(server_round, int(config.get(ATTEMPT, 1)))
+        nodes = [self._roster.node_of[partition] for partition in cohort if partition in self._roster.node_of]
+        return self._to(nodes, server_round, MessageType.TRAIN, arrays, config)
 
     def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord,
                            grid: Grid) -> Iterable[Message]:
-        """Sends the global model to every node."""
-        return self._to(sorted(self.roster.node_of), server_round, MessageType.EVALUATE, arrays, config)
+        """Sends the global model to every node, in the order of the partitions."""
+        nodes = [node for _, node in sorted(self._roster.node_of.items())] or sorted(grid.get_node_ids())
+        return self._to(nodes, server_round, MessageType.EVALUATE, arrays, config)
 
-    def _to(self, partitions: Iterable[int], server_round: int, kind: str, arrays: ArrayRecord,
+    def _to(self, nodes: Iterable[int], server_round: int, kind: str, arrays: ArrayRecord,
             config: ConfigRecord) -> list[Message]:
-        return [Message(RecordDict({ARRAYS: arrays, CONFIG: config}), dst_node_id=self.roster.node_of[partition],
-                        message_type=kind, group_id=str(server_round))
-                for partition in partitions if partition in self.roster.node_of]
+        content = {ARRAYS: arrays, CONFIG: ConfigRecord({**config, ROUND: server_round})}
+        return [Message(RecordDict(dict(content)), dst_node_id=node, message_type=kind, group_id=str(server_round))
+                for node in nodes]
 
     def aggregate_train(self, server_round: int,
                         replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:

@@ -6,7 +6,6 @@ Source: McMahan et al., "Communication-Efficient Learning of Deep Networks from 
 from collections.abc import Iterable
 
 from fedvssl.federated.aggregation import RunningMean
-from fedvssl.federated.cohort import Cohorts
 from fedvssl.federated.strategies.base import FederatedStrategy, Tensors
 from fedvssl.registry import STRATEGIES
 
@@ -16,12 +15,11 @@ class FedAvg(FederatedStrategy):
     """The baseline.
 
     Args:
-        cohorts: Who takes part.
         exchange: What travels, see `FederatedStrategy`; empty: everything.
     """
 
-    def __init__(self, cohorts: Cohorts, exchange: Iterable[str] = ()) -> None:
-        super().__init__(cohorts, exchange)
+    def __init__(self, exchange: Iterable[str] = ()) -> None:
+        super().__init__(exchange)
 
     def begin(self) -> None:
         """Starts an empty mean."""

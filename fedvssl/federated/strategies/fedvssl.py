@@ -15,7 +15,6 @@ from typing import Any
 
 from fedvssl.errors import ConfigError
 from fedvssl.federated.aggregation import RunningMean, RunningSoftmaxMean, mix, mix_with_previous
-from fedvssl.federated.cohort import Cohorts
 from fedvssl.federated.strategies.base import FederatedStrategy, Tensors
 from fedvssl.registry import STRATEGIES
 
@@ -25,7 +24,6 @@ class FedVSSL(FederatedStrategy):
     """The strategy of the paper.
 
     Args:
-        cohorts: Who takes part.
         alpha: Share of the loss-weighted mean, 0..1.
         beta: Weight of the previous global model relative to the new one, 0 or more; published: 0 and 1.
         loss_temperature: τ, positive; published: 1.
@@ -35,9 +33,9 @@ class FedVSSL(FederatedStrategy):
         ConfigError: If an argument is out of its range.
     """
 
-    def __init__(self, cohorts: Cohorts, alpha: float = 0.9, beta: float = 0.0, loss_temperature: float = 1.0,
+    def __init__(self, alpha: float = 0.9, beta: float = 0.0, loss_temperature: float = 1.0,
                  exchange: Iterable[str] = ('backbone',)) -> None:
-        super().__init__(cohorts, exchange)
+        super().__init__(exchange)
         if not 0 <= alpha <= 1:
             raise ConfigError(f'federation.strategy.alpha: must be between 0 and 1, not {alpha}')
         if not 0 <= beta < float('inf'):
