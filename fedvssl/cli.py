@@ -51,7 +51,7 @@ def run_tool(main: Callable[[], None]) -> int:
         with stopping_on_signals():
             main()
     except (FedVSSLError, Interrupted) as error:
-        print(f'error: {error}', file=sys.stderr)
+        sys.stderr.write(f'error: {error}\n')
         return error.exit_code
     except Exception:
         traceback.print_exc()

@@ -84,7 +84,8 @@ class FederationConfig:
         _require(0 < self.min_success <= 1, 'federation.min_success',
                  f'is a share above 0 and up to 1, not {self.min_success}')
         _require(self.client_timeout > 0, 'federation.client_timeout', f'must be positive, not {self.client_timeout}')
-        _require(self.engine == 'local', 'federation.engine', f'{self.engine!r} is not available{suggest(self.engine, ["local"])}')
+        _require(self.engine == 'local', 'federation.engine',
+                 f'{self.engine!r} is not available{suggest(self.engine, ["local"])}')
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
         if value is None:
             return None
         hint = next(option for option in get_args(hint) if option is not type(None))
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _parse(hint, value, key)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

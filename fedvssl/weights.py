@@ -47,7 +47,8 @@ def _read_directory(source: Path) -> dict[str, Tensor]:
     else:
         latest = latest_commit(source / ROUNDS_DIR, ROUND_PREFIX)
         if latest is None:
-            raise CheckpointError(f'{source}: holds no finished round (expected {ROUNDS_DIR}/{ROUND_PREFIX}-000001, ...)')
+            raise CheckpointError(f'{source}: holds no finished round '
+                                  f'(expected {ROUNDS_DIR}/{ROUND_PREFIX}-000001, ...)')
         _, directory, files = latest
     if GLOBAL_FILE not in files:
         raise CheckpointError(f'{directory}: holds no {GLOBAL_FILE}')

@@ -41,11 +41,14 @@ def test_every_key_is_checked(tmp_path):
 
 
 @pytest.mark.parametrize(('path', 'value', 'message'), [
-    (('federation', 'strategy', 'type'), 'FedVSLS', r"federation.strategy.type: unknown type 'FedVSLS'; did you mean 'FedVSSL'"),
-    (('federation', 'strategy', 'alhpa'), 0.5, r"federation.strategy.alhpa: unknown argument of FedVSSL; did you mean 'alpha'"),
+    (('federation', 'strategy', 'type'), 'FedVSLS',
+     r"federation.strategy.type: unknown type 'FedVSLS'; did you mean 'FedVSSL'"),
+    (('federation', 'strategy', 'alhpa'), 0.5,
+     r"federation.strategy.alhpa: unknown argument of FedVSSL; did you mean 'alpha'"),
     (('model', 'backbone', 'base_chanels'), 8, r"model.backbone.base_chanels: .*did you mean 'base_channels'"),
     (('model', 'backbone', 'type'), 'R3D', r"model.backbone.type: unknown type 'R3D'; did you mean 'R3D18'"),
-    (('optim_wrapper', 'optimizer', 'type'), 'SDG', r"optim_wrapper.optimizer.type: unknown type 'SDG'; did you mean 'SGD'"),
+    (('optim_wrapper', 'optimizer', 'type'), 'SDG',
+     r"optim_wrapper.optimizer.type: unknown type 'SDG'; did you mean 'SGD'"),
     (('optim_wrapper', 'optimizer', 'momentun'), 1, r"momentun: unknown argument of SGD; did you mean 'momentum'"),
     (('data', 'partition', 'type'), 'IID', r"data.partition.type: unknown type 'IID'"),
     (('federation', 'round'), 3, r"federation.round: unknown key; did you mean 'rounds'"),
@@ -91,7 +94,8 @@ def test_the_hash_covers_what_can_change_a_result(tmp_path):
 
 
 def test_files(tmp_path):
-    (tmp_path / 'base.py').write_text(f'seed = 3\n{"".join(f"{k} = {v!r}" + chr(10) for k, v in tiny_values(tmp_path).items())}')
+    lines = ['seed = 3', *(f'{key} = {value!r}' for key, value in tiny_values(tmp_path).items())]
+    (tmp_path / 'base.py').write_text('\n'.join(lines))
     (tmp_path / 'leaf.py').write_text("_base_ = 'base.py'\nfederation = dict(rounds=9)\n")
     config = load_config(tmp_path / 'leaf.py', {'federation.strategy.alpha': 0.25, 'seed': 4})
     assert (config.seed, config.federation.rounds, config.federation.clients_per_round) == (4, 9, 2)

@@ -68,7 +68,7 @@ def test_a_missing_annotation_file_is_named(config, tiny_videos, monkeypatch, ca
     monkeypatch.setattr(sys, 'argv', ['fed_train.py', *arguments])  # in this process: the imports take seconds
     assert run_tool(runpy.run_path(str(TOOLS / 'fed_train.py'))['main']) == 3
     out, err = capsys.readouterr()
-    assert out == '' and err == (f'error: {tiny_videos}/none.csv: no such file; check the path of the annotation list\n')
+    assert out == '' and err.startswith(f'error: {tiny_videos}/none.csv: no such file')
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

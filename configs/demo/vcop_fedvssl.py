@@ -1,4 +1,4 @@
-# Demo: federated VCOP pretraining on generated videos, 4 clients, FedVSSL(0.9, 0).
+# Demo: federated VCOP pretraining on generated videos, 2 of 4 clients a round, FedVSSL(0.9, 0).
 #   bash scripts/demo.sh, or: python tools/fed_train.py configs/demo/vcop_fedvssl.py --work-dir work_dirs/demo
 # Expected on 2 CPU cores: see README.md, which quotes the files the demo wrote.
 _base_ = ['../_base_/models/tiny_r3d18.py', '../_base_/data/demo.py']
@@ -11,8 +11,8 @@ data = dict(
     test_batch_size=20,
 )
 # Not the published optimiser: AdamW leaves VCOP's initial plateau within the demo's minutes, SGD does not.
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.002, weight_decay=0.01),
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.0015, weight_decay=0.01),
                      clip_grad=dict(max_norm=40))
 schedule = dict(type='CosineSchedule')
-federation = dict(rounds=14, clients_per_round=4, local_epochs=4, evaluate_every=7, workers=2,
+federation = dict(rounds=24, clients_per_round=2, local_epochs=4, evaluate_every=12, workers=2,
                   strategy=dict(type='FedVSSL', alpha=0.9, beta=0.0))

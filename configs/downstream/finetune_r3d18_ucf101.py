@@ -1,4 +1,4 @@
-# Fine-tuning R3D-18 on UCF-101, split 1, by the published protocol: 150 epochs, 10 mid-tick test clips, logits averaged.
+# Fine-tuning R3D-18 on UCF-101, split 1, by the published protocol: 150 epochs, 10 mid-tick clips, logits averaged.
 #   python tools/finetune.py configs/downstream/finetune_r3d18_ucf101.py --pretrained WORK_DIR \
 #       --cfg-options runtime.device=cuda
 # Needs data/ucf101/annotations.csv (path,label,split). Result: not run.

@@ -88,7 +88,7 @@ def _timed(measured: list[dict[str, float]]) -> Iterator[None]:
                              fsync_wall=1e3 * (commit.fsync_time.wall - wall)))
         return reply
 
-    client_module.Client.train, Trainer.fit = timed_train, timed_fit  # type: ignore[method-assign]
+    client_module.Client.train, Trainer.fit = timed_train, timed_fit  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

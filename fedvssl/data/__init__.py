@@ -2,7 +2,16 @@
 
 from fedvssl.data.partition import ColumnPartitioner, IIDPartitioner
 from fedvssl.data.sampling import MidTickSampler, RandomClipSampler, VCOPSampler
-from fedvssl.data.transforms import Brightness, CenterCrop, Contrast, Flip, HueSaturation, RandomCrop, RandomResize, Resize
+from fedvssl.data.transforms import (
+           Brightness,
+           CenterCrop,
+           Contrast,
+           Flip,
+           HueSaturation,
+           RandomCrop,
+           RandomResize,
+           Resize,
+)
 
 __all__ = ['Brightness', 'CenterCrop', 'ColumnPartitioner', 'Contrast', 'Flip', 'HueSaturation', 'IIDPartitioner',
            'MidTickSampler', 'RandomClipSampler', 'RandomCrop', 'RandomResize', 'Resize', 'VCOPSampler']

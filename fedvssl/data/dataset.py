@@ -109,8 +109,8 @@ class ClipDataset:
         total = total or len(self)
         if len(self.bad) > limit * total:
             listed = ''.join(f'\n  {reason}' for reason in list(self.bad.values())[:10])
-            raise BadVideosError(f'{len(self.bad)} of {total} videos are unreadable, more than max_bad_videos = {limit:g} '
-                                 f'allows; mend them or take them out of the list:{listed}')
+            raise BadVideosError(f'{len(self.bad)} of {total} videos are unreadable, more than max_bad_videos = '
+                                 f'{limit:g} allows; mend them or take them out of the list:{listed}')
 
 
 def read_videos(data: DataConfig, split: str | None) -> list[Video]:

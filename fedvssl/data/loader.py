@@ -51,7 +51,8 @@ class ClipLoader:
             names: Name of the epoch, e.g. client, round, epoch.
         """
         order = rng.generator(seed, 'order', *names).permutation(indices)
-        yield from self._batches(np.resize(order, self.num_batches(len(order)) * self.batch_size), indices, seed, *names)
+        filled = np.resize(order, self.num_batches(len(order)) * self.batch_size)
+        yield from self._batches(filled, indices, seed, *names)
 
     def in_order(self, indices: np.ndarray, seed: int, *names: rng.Name) -> Iterator[Batch]:
         """Yields every video once, in the order given; the last batch may be smaller (arguments as for `shuffled`)."""
@@ -69,6 +70,7 @@ class ClipLoader:
 
     def _ahead(self, load: Any, chunks: Iterator[np.ndarray]) -> Iterator[list]:
         """Loads chunks in the pool, `BATCHES_AHEAD` in flight, and yields them in order."""
+        assert self._pool is not None
         pending: deque[list[Future]] = deque()
         try:
             for chunk in chunks:

@@ -1,11 +1,11 @@
 """A small labelled video set, generated: textured shapes whose *motion* is the class.
 
-Eight classes: translation to the right and to the left; rotation clockwise and anti-clockwise; slow and fast translation in
-any direction; and two orders of two events, a swell and a flash. Nothing but time tells them apart, because the marginal
-distribution of a single frame is the same for every class: shape, texture, colour, background and position are drawn
-alike, positions live on a torus, and both events recur in every video with a random phase (half a period apart where the
-class has no order, one right after the other where it has). Every video moves, and speeds up as it goes, so that clip
-order, playback rate (reversal included) and tracking are learnable on all of them.
+Eight classes: translation to the right and to the left; rotation clockwise and anti-clockwise; slow and fast
+translation in any direction; and two orders of two events, a swell and a flash. Nothing but time tells them apart,
+because the marginal distribution of a single frame is the same for every class: shape, texture, colour, background and
+position are drawn alike, positions live on a torus, and both events recur in every video with a random phase (half a
+period apart where the class has no order, one right after the other where it has). Every video moves, and speeds up as
+it goes, so that clip order, playback rate (reversal included) and tracking are learnable on all of them.
 
 Every video is a real file: H.264 in ``.mp4`` and MPEG-4 part 2 in ``.avi``, alternating, written through PyAV.
 """
@@ -24,8 +24,9 @@ import numpy as np
 from fedvssl import rng
 from fedvssl.errors import StorageError
 
-# Class -> pace in px per frame. Every class has a pace of its own, as actions have.
-PACES = dict(slow=0.3, swell_flash=0.4, flash_swell=0.54, clockwise=0.73, anticlockwise=1.0, right=1.33, left=1.8, fast=2.4)
+# Class -> pace in px per frame at the middle of the video. The two classes of a pair share theirs.
+PACES = dict(right=1.45, left=1.45, clockwise=0.85, anticlockwise=0.85, slow=0.3, fast=2.45, swell_flash=0.5,
+             flash_swell=0.5)
 CLASSES = tuple(PACES)
 WIDTH, HEIGHT = 64, 56
 FPS = 24
@@ -48,7 +49,8 @@ def draw_motion(label: int, random: np.random.Generator) -> Motion:
     """Draws the motion of one video of class `label` (an index into `CLASSES`)."""
     name = CLASSES[label]
     pace = PACES[name] * random.uniform(0.92, 1.08)
-    heading = {'right': 0.0, 'left': np.pi}.get(name, random.uniform(0, 2 * np.pi)) + np.deg2rad(random.uniform(-12, 12))
+    heading = {'right': 0.0, 'left': np.pi}.get(name, random.uniform(0, 2 * np.pi))
+    heading += np.deg2rad(random.uniform(-12, 12))
     spin = np.deg2rad(8) * {'clockwise': pace, 'anticlockwise': -pace}.get(name, 0.0)
     events = {'swell_flash': (0, EVENT_LENGTH), 'flash_swell': (EVENT_LENGTH, 0)}.get(name, (0, EVENT_PERIOD // 2))
     return Motion((pace * np.cos(heading), pace * np.sin(heading)), spin, *events)
@@ -127,7 +129,7 @@ def _paint_shape(x_THWC: np.ndarray, motion: Motion, progress: np.ndarray, swell
         stripes = 0.5 + 0.5 * np.tanh(3 * np.sin(v * np.float32(6 / radius)))
         blend = (np.clip(u + 0.5, 0, 1) * (0.35 + 0.65 * stripes))[..., None]
         texture = colours[0] * blend + colours[1] * (1 - blend) + np.float32(60 * flash[t])
-        place = np.ix_([t], rows % HEIGHT, columns % WIDTH)
+        place = np.ix_(np.array([t]), rows % HEIGHT, columns % WIDTH)
         x_THWC[place] += (texture - x_THWC[place]) * mask
 
 
@@ -192,12 +194,13 @@ def _write_annotations(file: Path, rows: list[Entry]) -> Path:
 
 
 def write_video(file: Path, frames: np.ndarray, fps: int = FPS) -> None:
-    """Encodes frames (T, H, W, 3) uint8 RGB: H.264 into ``.mp4``, MPEG-4 part 2 into ``.avi``; even height and width."""
+    """Encodes frames (T, H, W, 3) uint8 RGB, H and W even: H.264 into ``.mp4``, MPEG-4 part 2 into ``.avi``."""
     import av
 
     codec, quality = ('libx264', {'crf': '18', 'preset': 'veryfast'}) if file.suffix == '.mp4' else ('mpeg4', {})
     with av.open(str(file), 'w') as container:
         stream = container.add_stream(codec, rate=fps, options=quality)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], 'yuv420p'
         context = stream.codec_context
         context.thread_count = 1

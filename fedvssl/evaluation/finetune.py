@@ -135,5 +135,6 @@ def _require_labels(config: RunConfig, videos: list[Video]) -> None:
         raise ConfigError('model.head.num_classes: is required and missing; it says how many classes the labels have')
     for video in videos:
         if not 0 <= video.label < classes:
-            raise DataListError(f'{file}:{video.line}: label {video.label + base} is out of range; model.head.num_classes '
-                                f'= {classes} takes {base} to {base + classes - 1} with data.label_base = {base}')
+            raise DataListError(f'{file}:{video.line}: label {video.label + base} is out of range; '
+                                f'model.head.num_classes = {classes} takes {base} to {base + classes - 1} '
+                                f'with data.label_base = {base}')

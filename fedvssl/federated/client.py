@@ -20,8 +20,21 @@ from fedvssl.data.dataset import ClipDataset, build_dataset, read_videos
 from fedvssl.data.loader import ClipLoader
 from fedvssl.data.partition import build_partitions
 from fedvssl.errors import ConfigError
-from fedvssl.federated.messages import (ARRAYS, BAD_VIDEOS, CONFIG, EXAMPLES, HEAD_ROUND, METRICS, NO_HEAD, PARTITION,
-                                        ROUND, partition_of, to_arrays, to_record)
+from fedvssl.federated.messages import (
+    ARRAYS,
+    BAD_VIDEOS,
+    CONFIG,
+    EXAMPLES,
+    HEAD_ROUND,
+    METRICS,
+    NO_HEAD,
+    PARTITION,
+    ROUND,
+    partition_of,
+    scalar,
+    to_arrays,
+    to_record,
+)
 from fedvssl.state import HeadStore, write_json
 from fedvssl.training.trainer import Span, Trainer, build_trainer
 
@@ -97,7 +110,7 @@ class Client:
 
     def train(self, message: Message, context: Context) -> Message:
         """Trains one client for one round and replies with its shared tensors, video count and mean loss."""
-        partition, number = partition_of(context), int(message.content[CONFIG][ROUND])
+        partition, number = partition_of(context), int(scalar(message.content.config_records[CONFIG], ROUND))
         head = self._load(message, partition)
         indices = self.train_split.partitions[partition]
         begun = time.perf_counter()
@@ -107,16 +120,16 @@ class Client:
         bad = self.train_split.bad_in(partition)
         if bad:
             write_json(HeadStore(self.work_dir, partition).directory / 'bad_videos.json', bad)
-        results = {**metrics, EXAMPLES: len(indices), BAD_VIDEOS: len(bad), 'train-seconds': seconds,
-                   HEAD_ROUND: number if keeps_head else NO_HEAD}
-        return Message(RecordDict({ARRAYS: to_record(shared), METRICS: MetricRecord(results)}), reply_to=message)
+        results = MetricRecord({**metrics, EXAMPLES: len(indices), BAD_VIDEOS: len(bad), 'train-seconds': seconds,
+                                HEAD_ROUND: number if keeps_head else NO_HEAD})
+        return Message(RecordDict({ARRAYS: to_record(shared), METRICS: results}), reply_to=message)
 
     def _load(self, message: Message, partition: int) -> int | None:
-        """Arms the trainer with initial weights, the client's head, and the shared tensors; returns the head's round."""
+        """Arms the trainer with initial weights, the client's head and the shared tensors; returns the head's round."""
         trainer = self.trainer
-        head = int(message.content[CONFIG].get(HEAD_ROUND, NO_HEAD))
+        head = int(scalar(message.content.config_records[CONFIG], HEAD_ROUND, NO_HEAD))
         own = {} if head == NO_HEAD else _to_tensors(HeadStore(self.work_dir, partition).load(head))
-        shared = _to_tensors(to_arrays(message.content[ARRAYS]))
+        shared = _to_tensors(to_arrays(message.content.array_records[ARRAYS]))
         unknown = [name for name in (*own, *shared) if name not in self._initial]
         if unknown:
             raise ConfigError(f'the server sent {unknown[0]!r}, which the model of this client does not have')
@@ -149,8 +162,8 @@ class Client:
         indices = self.test_split.partitions[partition]
         predictions, targets = self.trainer.predict(self.test_split.loader.in_order(indices, self.config.seed, 'test'))
         accuracy = float((predictions.argmax(dim=1) == targets).double().mean())
-        results = {'accuracy': accuracy, EXAMPLES: len(targets)}
-        return Message(RecordDict({METRICS: MetricRecord(results)}), reply_to=message)
+        results = MetricRecord({'accuracy': accuracy, EXAMPLES: len(targets)})
+        return Message(RecordDict({METRICS: results}), reply_to=message)
 
 
 def _to_tensors(arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from flwr.serverapp import Grid
 
 from fedvssl import rng
 from fedvssl.errors import QuorumError
-from fedvssl.federated.messages import METRICS, PARTITION
+from fedvssl.federated.messages import METRICS, PARTITION, scalar
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ def _unique(replies: Iterable[Message], num_clients: int) -> dict[int, int]:
     for reply in replies:
         if reply.has_error():
             continue  # not there: a failure like any other, met again when its partition is drawn
-        node, partition = reply.metadata.src_node_id, int(reply.content[METRICS][PARTITION])
+        node = reply.metadata.src_node_id
+        partition = int(scalar(reply.content.metric_records[METRICS], PARTITION))
         if not 0 <= partition < num_clients:
             raise QuorumError(f'node {node} holds partition {partition}; the config declares 0..{num_clients - 1}')
         if partition in partitions.values():

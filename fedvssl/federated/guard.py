@@ -12,7 +12,7 @@ import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord
 
 from fedvssl.federated.cohort import Roster
-from fedvssl.federated.messages import ARRAYS, EXAMPLES, LOSS, METRICS, to_arrays
+from fedvssl.federated.messages import ARRAYS, EXAMPLES, LOSS, METRICS, scalar, to_arrays
 from fedvssl.training.hooks import Hook
 
 logger = logging.getLogger('fedvssl')
@@ -55,7 +55,8 @@ class Guard:
             partition = self.roster.partition_of[reply.metadata.src_node_id]
             reason = self._fault(reply)
             if reason is None:
-                metrics = {name: float(value) for name, value in reply.content[METRICS].items()}
+                record = reply.content.metric_records[METRICS]
+                metrics = {name: float(scalar(record, name)) for name in record}
                 self.exchange.metrics[partition] = metrics
                 self.hook.after_step(self.number, dict(client=partition, **metrics))
                 yield reply
@@ -77,7 +78,7 @@ class Guard:
         if ARRAYS not in reply.content or not isinstance(reply.content[ARRAYS], ArrayRecord):
             return f'the reply has no record {ARRAYS!r}'
         try:
-            found = to_arrays(reply.content[ARRAYS])
+            found = to_arrays(reply.content.array_records[ARRAYS])
         except (ValueError, OSError, EOFError) as error:
             return f'arrays cannot be read ({error})'
         return tensors_fault(self.expected or {}, found)

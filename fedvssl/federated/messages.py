@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Context
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, MetricRecord
 
 from fedvssl.errors import ConfigError
 
@@ -27,6 +27,19 @@ def to_record(tensors: Mapping[str, np.ndarray]) -> ArrayRecord:
 def to_arrays(record: ArrayRecord) -> dict[str, np.ndarray]:
     """Unpacks named arrays."""
     return {name: array.numpy() for name, array in record.items()}
+
+
+def scalar(record: MetricRecord | ConfigRecord, name: str, default: int | None = None) -> int | float:
+    """Returns a number of a record.
+
+    Raises:
+        KeyError: If the record has no such entry and there is no `default`.
+        TypeError: If it is no number.
+    """
+    value = record[name] if default is None else record.get(name, default)
+    if not isinstance(value, int | float):
+        raise TypeError(f'{name} is {value!r}, not a number')
+    return value
 
 
 def partition_of(context: Context) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
-from fedvssl.config import RunConfig, config_hash, identity
+from fedvssl.config import FederationConfig, PhaseConfig, RunConfig, config_hash, identity
 from fedvssl.data.dataset import read_videos
 from fedvssl.data.partition import build_partitions
 from fedvssl.errors import FedVSSLError, Interrupted
@@ -30,15 +30,16 @@ def check_run(config: RunConfig) -> str:
     Raises:
         FedVSSLError: For whatever is wrong.
     """
-    sizes = _partition_sizes(config)
-    build_cohorts(config.section('federation'), config.seed, len(sizes))
-    strategy = build_strategy(config.section('federation'))
+    settings: FederationConfig = config.section('federation')
+    sizes = _partition_sizes(config, config.data.train)
+    build_cohorts(settings, config.seed, len(sizes))
+    strategy = build_strategy(settings)
     state = initial_state(config, strategy)
     shared = sum(tensor.nbytes for tensor in state.tensors.values())
     if config.data.test is not None:
-        _partition_sizes(config, test=True)
+        _partition_sizes(config, config.data.test)
     return (f'ok: {sum(sizes)} videos on {len(sizes)} clients ({min(sizes)} to {max(sizes)} each), '
-            f'{config.federation.rounds} rounds of {config.federation.clients_per_round} clients, '
+            f'{settings.rounds} rounds of {settings.clients_per_round} clients, '
             f'{len(state.tensors)} tensors ({shared / 1e6:.2f} MB) travel each way, config {config_hash(config)[:12]}')
 
 
@@ -57,8 +58,8 @@ def federate(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
     Raises:
         FedVSSLError: For bad input, too few clients, storage and checkpoint failures; see `Server.run`.
     """
-    settings = config.section('federation')
-    num_clients = len(_partition_sizes(config))
+    settings: FederationConfig = config.section('federation')
+    num_clients = len(_partition_sizes(config, config.data.train))
     cohorts = build_cohorts(settings, config.seed, num_clients)
     strategy = build_strategy(settings)
     start = initial_state(config, strategy)
@@ -70,7 +71,8 @@ def federate(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
     hook.before_run(dict(rounds=settings.rounds, first_round=state.round + 1, clients=num_clients,
                          per_round=settings.clients_per_round, strategy=settings.strategy['type'],
                          engine=settings.engine, workers=settings.workers, config=config_hash(config)[:12]))
-    begun, final = time.perf_counter(), []
+    begun = time.perf_counter()
+    final: list[FederatedState] = []
     try:
         with closing(_build_grid(config, work_dir, num_clients)) as grid:
             context = Context(run_id=RUN_ID, node_id=1, node_config={}, state=RecordDict(), run_config={})
@@ -92,7 +94,6 @@ def _build_grid(config: RunConfig, work_dir: Path, num_clients: int) -> LocalGri
     return WorkerGrid(make_app, num_clients, settings.workers, settings.client_timeout)
 
 
-def _partition_sizes(config: RunConfig, test: bool = False) -> list[int]:
-    phase = config.data.test if test else config.data.train
+def _partition_sizes(config: RunConfig, phase: PhaseConfig) -> list[int]:
     videos = read_videos(config.data, phase.split)
     return [len(indices) for indices in build_partitions(config.data, videos, config.seed)]

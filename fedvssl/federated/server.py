@@ -1,7 +1,7 @@
 """The server: rounds of draw, train, aggregate, commit.
 
-Flower's `Strategy.start` is one closed loop without resume, quorum or checks; here the strategy is asked for its messages
-and given checked replies, and a round counts only once it is committed.
+Flower's `Strategy.start` is one closed loop without resume, quorum or checks; here the strategy is asked for its
+messages and given checked replies, and a round counts only once it is committed.
 """
 
 import logging
@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
@@ -19,8 +18,17 @@ from fedvssl.config import FederationConfig, RunConfig
 from fedvssl.errors import BadVideosError, ConfigError, QuorumError
 from fedvssl.federated.cohort import Cohorts, Roster
 from fedvssl.federated.guard import Exchange, Guard
-from fedvssl.federated.messages import (ATTEMPT, BAD_VIDEOS, CONFIG, EXAMPLES, HEAD_ROUND, NO_HEAD, ROUND, to_arrays,
-                                        to_record)
+from fedvssl.federated.messages import (
+    ATTEMPT,
+    BAD_VIDEOS,
+    CONFIG,
+    EXAMPLES,
+    HEAD_ROUND,
+    NO_HEAD,
+    ROUND,
+    to_arrays,
+    to_record,
+)
 from fedvssl.federated.strategies.base import FederatedStrategy
 from fedvssl.registry import STRATEGIES
 from fedvssl.state import FederatedState, RoundStore
@@ -45,8 +53,8 @@ def build_cohorts(settings: FederationConfig, seed: int, num_clients: int) -> Co
         ConfigError: If a round wants more clients than there are.
     """
     if settings.clients_per_round > num_clients:
-        raise ConfigError(f'federation.clients_per_round: {settings.clients_per_round} clients are wanted per round, but '
-                          f'data.partition makes only {num_clients}')
+        raise ConfigError(f'federation.clients_per_round: {settings.clients_per_round} clients are wanted per round, '
+                          f'but data.partition makes only {num_clients}')
     return Cohorts(seed, num_clients, settings.clients_per_round)
 
 
@@ -133,8 +141,8 @@ class Server:
             self.strategy.load_state_dict(before)
             logger.warning('round %d, attempt %d: %d of %d clients delivered, %d are needed', number, attempt,
                            len(exchange.metrics), wanted, needed)
-        raise QuorumError(f'round {number}: in {self.settings.max_attempts} attempts never {needed} of {wanted} clients '
-                          f'delivered; last reasons: {_reasons(exchange)}')
+        raise QuorumError(f'round {number}: in {self.settings.max_attempts} attempts never {needed} of {wanted} '
+                          f'clients delivered; last reasons: {_reasons(exchange)}')
 
     def _after(self, number: int, attempt: int, exchange: Exchange, new: ArrayRecord,
                metrics: dict[str, Any]) -> FederatedState:
@@ -168,8 +176,8 @@ class Server:
         if bad > self.max_bad_videos * examples:
             clients = ', '.join(str(partition) for partition, count in sorted(state.bad_videos.items()) if count)
             raise BadVideosError(
-                f'{bad} of {examples} videos are unreadable, more than max_bad_videos = {self.max_bad_videos:g} allows; '
-                f'clients {clients} name them in {self.store.work_dir}/clients/<client>/bad_videos.json')
+                f'{bad} of {examples} videos are unreadable, more than max_bad_videos = {self.max_bad_videos:g} allows;'
+                f' clients {clients} name them in {self.store.work_dir}/clients/<client>/bad_videos.json')
 
 
 def _addressed(messages: Iterable[Message], roster: Roster, heads: Mapping[int, int]) -> list[Message]:
@@ -177,7 +185,7 @@ def _addressed(messages: Iterable[Message], roster: Roster, heads: Mapping[int, 
     stamped = []
     for message in messages:
         head = heads.get(roster.partition_of[message.metadata.dst_node_id], NO_HEAD)
-        config = ConfigRecord({**message.content[CONFIG], HEAD_ROUND: head})
+        config = ConfigRecord({**message.content.config_records[CONFIG], HEAD_ROUND: head})
         message.content = RecordDict({**message.content, CONFIG: config})
         stamped.append(message)
     return stamped

@@ -1,8 +1,8 @@
 """Two ways of doing the same thing, compared over seeds: means, spread, and the paired difference.
 
-Results are paired by seed. Two 95 % intervals of the mean difference are given, because they answer different questions:
-over seeds (Student's t on the differences of the runs: would other seeds agree?), and over videos (normal, on each
-video's difference averaged over the seeds: would other test videos agree?).
+Results are paired by seed. Two 95 % intervals of the mean difference are given, because they answer different
+questions: over seeds (Student's t on the differences of the runs: would other seeds agree?), and over videos (normal,
+on each video's difference averaged over the seeds: would other test videos agree?).
 """
 
 import json
@@ -107,9 +107,11 @@ def to_markdown(comparison: Comparison, first: str, second: str) -> str:
     """Returns the comparison as a Markdown table, accuracies in percent."""
     rows = ['| fine-tuned from | top-1, % | per seed |', '|---|---|---|',
             _row(first, comparison.first), _row(second, comparison.second)]
+    pairs = zip(comparison.first, comparison.second, strict=True)
     rows.append(f'| difference | {100 * comparison.difference:+.1f} | '
-                f'{", ".join(f"{100 * (a - b):+.1f}" for a, b in zip(comparison.first, comparison.second, strict=True))} |')
-    notes = [f'95 % interval of the difference over the {comparison.videos} test videos: {_span(comparison.over_videos)}']
+                f'{", ".join(f"{100 * (a - b):+.1f}" for a, b in pairs)} |')
+    notes = [f'95 % interval of the difference over the {comparison.videos} test videos: '
+             f'{_span(comparison.over_videos)}']
     if comparison.over_seeds:
         notes.append(f'over the {len(comparison.seeds)} seeds (Student): {_span(comparison.over_seeds)}')
     return '\n'.join(rows) + '\n\n' + '; '.join(notes) + '.'

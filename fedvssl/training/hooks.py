@@ -1,7 +1,7 @@
 """Side jobs of a run: five points at which hooks are called, and the base class that does nothing at any of them.
 
-mmengine's hooks need its Runner. A *round* is a federated round or, when one machine trains alone, an epoch; a *step* is
-a client's reply or an optimiser step. Metrics are flat dictionaries of JSON values.
+mmengine's hooks need its Runner. A *round* is a federated round or, when one machine trains alone, an epoch; a *step*
+is a client's reply or an optimiser step. Metrics are flat dictionaries of JSON values.
 """
 
 from collections.abc import Iterable, Mapping

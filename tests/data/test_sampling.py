@@ -38,8 +38,8 @@ def test_vcop_starts_are_uniform_over_all_that_fit():
     assert starts == set(range(7))
 
 
-@pytest.mark.parametrize(('num_frames', 'starts'), [(48, [5, 16, 27]), (49, [5, 17, 28]), (20, [0, 2, 4]), (16, [0, 0, 0]),
-                                                    (10, [0, 0, 0])])
+@pytest.mark.parametrize(('num_frames', 'starts'), [
+    (48, [5, 16, 27]), (49, [5, 17, 28]), (20, [0, 2, 4]), (16, [0, 0, 0]), (10, [0, 0, 0])])
 def test_vcop_of_short_videos_uses_mid_ticks_and_clamps(num_frames, starts):
     ordered = in_order(draw(VCOPSampler(), num_frames))
     np.testing.assert_array_equal(ordered, np.minimum(np.array(starts)[:, None] + np.arange(16), num_frames - 1))

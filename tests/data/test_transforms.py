@@ -4,7 +4,16 @@ import cv2
 import numpy as np
 import pytest
 
-from fedvssl.data.transforms import Brightness, CenterCrop, Contrast, Flip, HueSaturation, RandomCrop, RandomResize, Resize
+from fedvssl.data.transforms import (
+    Brightness,
+    CenterCrop,
+    Contrast,
+    Flip,
+    HueSaturation,
+    RandomCrop,
+    RandomResize,
+    Resize,
+)
 from fedvssl.errors import ConfigError
 
 
@@ -30,7 +39,8 @@ class Fixed:
 
 
 @pytest.mark.parametrize(('size', 'height', 'width', 'expected'), [
-    ((171, 128), 60, 80, (128, 171)), ([171, 128], 60, 80, (128, 171)), ((171, 128), 80, 60, (171, 128)), (112, 60, 80, (112, 149)), (112, 80, 60, (149, 112)),
+    ((171, 128), 60, 80, (128, 171)), ([171, 128], 60, 80, (128, 171)), ((171, 128), 80, 60, (171, 128)),
+    (112, 60, 80, (112, 149)), (112, 80, 60, (149, 112)),
 ])
 def test_resize(size, height, width, expected):
     given = frames(height, width)
@@ -40,7 +50,8 @@ def test_resize(size, height, width, expected):
 
 
 def test_resize_chooses_uniformly_among_sizes():
-    widths = [RandomResize([(149, 112), (171, 128), (192, 144)])(frames(count=1), random(seed)).shape[2] for seed in range(300)]
+    resize = RandomResize([(149, 112), (171, 128), (192, 144)])
+    widths = [resize(frames(count=1), random(seed)).shape[2] for seed in range(300)]
     assert {width: 70 < widths.count(width) < 130 for width in (149, 171, 192)} == dict.fromkeys((149, 171, 192), True)
 
 
@@ -87,8 +98,9 @@ class _Sequence(Fixed):
         return next(self.values)
 
 
-@pytest.mark.parametrize('transform', [Resize(20), RandomResize([20, 24]), RandomCrop(16), Flip(0.5), Brightness(1, 32), Contrast(1, 0.2),
-                                       HueSaturation(1, 12, 0.1)])
+@pytest.mark.parametrize('transform', [
+    Resize(20), RandomResize([20, 24]), RandomCrop(16), Flip(0.5), Brightness(1, 32), Contrast(1, 0.2),
+    HueSaturation(1, 12, 0.1)])
 def test_all_frames_get_the_same_draw_and_the_seed_decides_it(transform):
     given = np.repeat(frames(count=1), 4, axis=0)
     first, same = transform(given, random(3)), transform(given, random(3))

@@ -34,5 +34,5 @@ def test_wilson(correct, n, low, high):
 def test_the_report():
     report = accuracy_report(SCORES, TARGET)
     assert report['top1_interval'] == list(wilson_interval(3, 5))
-    assert report | {'top1_interval': None} == dict(
-        n=5, top1=pytest.approx(0.6), top1_interval=None, top5=1, mean_class=pytest.approx(1 / 3), correct=[1, 0, 1, 0, 1])
+    assert report['correct'] == [1, 0, 1, 0, 1]
+    assert [report[key] for key in ('n', 'top1', 'top5', 'mean_class')] == pytest.approx([5, 3 / 5, 1, 1 / 3])

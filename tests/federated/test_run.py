@@ -23,6 +23,8 @@ from fedvssl.training.hooks import Hook
 from fedvssl.weights import read_weights
 from tests.conftest import tiny_values
 
+BIAS = 'backbone.conv1.bn.bias'
+
 
 class Record(Hook):
     """Remembers what a run told."""
@@ -139,9 +141,10 @@ def test_a_run_killed_within_a_round_resumes_with_the_same_bits(reference, tiny_
     values = tiny_values(tiny_videos)
     for phase in (values['data']['train'], values['data']['test']):  # JSON has no tuples
         phase['transforms'][0] = dict(type='Resize', size=[24, 18])
-    run = subprocess.run([sys.executable, '-c', code, json.dumps(values), str(tmp_path)], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, '-c', code, json.dumps(values), str(tmp_path)], capture_output=True,
+                         text=True)
     assert run.returncode == -signal.SIGKILL, run.stderr
-    assert sorted(path.name for path in (tmp_path / 'rounds').iterdir() if path.name.startswith('round')) == ['round-000001']
+    assert [path.name for path in (tmp_path / 'rounds').glob('round*')] == ['round-000001']
     resumed = federate(from_dict(values), tmp_path, resume=True, hook=Hook())
     assert fingerprint(resumed) == fingerprint(reference[0])
     assert not [path for path in (tmp_path / 'rounds').iterdir() if path.name.startswith('.')]
@@ -198,10 +201,10 @@ def test_a_client_that_raises_costs_one_update(tiny_config, tmp_path, monkeypatc
 
 @pytest.mark.parametrize(('spoil', 'reason'), [
     (lambda arrays, metrics: arrays['backbone.conv1.conv.weight'].fill(np.nan), 'not finite'),
-    (lambda arrays, metrics: arrays.pop('backbone.conv1.bn.bias'), 'missing'),
+    (lambda arrays, metrics: arrays.pop(BIAS), 'missing'),
     (lambda arrays, metrics: arrays.update({'head.x': np.zeros(2)}), 'not asked for'),
-    (lambda arrays, metrics: arrays.update({'backbone.conv1.bn.bias': np.zeros(1, np.float32)}), r'\(1,\), not float32'),
-    (lambda arrays, metrics: arrays.update({'backbone.conv1.bn.bias': np.zeros(4)}), 'float64'),
+    (lambda arrays, metrics: arrays.update({BIAS: np.zeros(1, np.float32)}), r'\(1,\), not float32'),
+    (lambda arrays, metrics: arrays.update({BIAS: np.zeros(4)}), 'float64'),
     (lambda arrays, metrics: metrics.update({'num-examples': 0}), 'num-examples'),
     (lambda arrays, metrics: metrics.update({'loss': float('inf')}), 'loss'),
     (lambda arrays, metrics: metrics.pop('loss'), 'loss'),
@@ -298,7 +301,8 @@ def test_resume_of_nothing(tiny_config, tmp_path):
 
 def test_a_checkpoint_of_another_model_is_refused(reference):
     state, _, work_dir = reference
-    other = replace(state, tensors={**state.tensors, 'backbone.conv1.conv.weight': np.zeros((8, 3, 3, 7, 7), np.float32)})
+    wider = {'backbone.conv1.conv.weight': np.zeros((8, 3, 3, 7, 7), np.float32)}
+    other = replace(state, tensors={**state.tensors, **wider})
     with pytest.raises(CheckpointError, match=r'backbone.conv1.conv.weight is float32 \(4, 3, 3, 7, 7\)'):
         RoundStore(work_dir).restore(other)
 

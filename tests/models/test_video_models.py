@@ -67,7 +67,7 @@ def test_initial_loss_is_ln_6():
 
 
 def test_golden_outputs():
-    """Backbone and head for a fixed seed and input; a changed initialisation, layer or order of operations shows here."""
+    """Backbone and head for a fixed seed and input; a changed initialisation, layer or order of operations shows."""
     model = vcop(hidden_channels=16).eval()
     with torch.inference_mode():
         inputs = model.data_preprocessor(batch(2))['inputs']

@@ -1,4 +1,4 @@
-# VCOP's published sampling and geometry: 3 clips of 16 frames, 8 apart; 171x128, random crop of 112; no flip, no colour.
+# VCOP's published sampling and geometry: 3 clips of 16 frames, 8 apart; 171x128, random crop 112; no flip, no colour.
 data = dict(
     train=dict(
         split='train',

@@ -28,9 +28,9 @@ class Contexts:
     def of(self, node_id: int) -> Context:
         """Returns the context of a node."""
         if node_id not in self._contexts:
-            config = {PARTITION: node_id - FIRST_NODE, 'num-partitions': self.num_clients}
-            self._contexts[node_id] = Context(run_id=RUN_ID, node_id=node_id, node_config=config, state=RecordDict(),
-                                              run_config={})
+            self._contexts[node_id] = Context(
+                run_id=RUN_ID, node_id=node_id, state=RecordDict(), run_config={},
+                node_config={PARTITION: node_id - FIRST_NODE, 'num-partitions': self.num_clients})
         return self._contexts[node_id]
 
 

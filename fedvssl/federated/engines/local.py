@@ -6,6 +6,7 @@ Both yield replies one by one in the order of the messages, so that aggregation 
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from typing import NoReturn
 
 from flwr.app import Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -67,7 +68,7 @@ class LocalGrid(Grid):
         """Does nothing: there is one run."""
 
     @property
-    def run(self) -> object:
+    def run(self) -> NoReturn:
         """Flower's run record, which a local engine does not have."""
         raise NotImplementedError('the local engine has no Flower run record')
 

@@ -1,7 +1,7 @@
 """What our strategies share: the cohort, what travels, and aggregation that streams.
 
-A strategy is Flower's (`flwr.serverapp.strategy.Strategy`, Message API). A subclass says how replies are summed and what
-the sum becomes; it sees named arrays and numbers, never a message.
+A strategy is Flower's (`flwr.serverapp.strategy.Strategy`, Message API). A subclass says how replies are summed and
+what the sum becomes; it sees named arrays and numbers, never a message.
 """
 
 from abc import abstractmethod
@@ -14,8 +14,20 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from fedvssl.federated.cohort import Cohorts, Roster
-from fedvssl.federated.messages import (ARRAYS, ATTEMPT, BAD_VIDEOS, CONFIG, EXAMPLES, HEAD_ROUND, LOSS, METRICS, ROUND,
-                                        to_arrays, to_record)
+from fedvssl.federated.messages import (
+    ARRAYS,
+    ATTEMPT,
+    BAD_VIDEOS,
+    CONFIG,
+    EXAMPLES,
+    HEAD_ROUND,
+    LOSS,
+    METRICS,
+    ROUND,
+    scalar,
+    to_arrays,
+    to_record,
+)
 
 Tensors = dict[str, np.ndarray]
 
@@ -70,7 +82,7 @@ class FederatedStrategy(Strategy):
         self._previous = arrays
         if self._cohorts is None:
             return self._to(sorted(grid.get_node_ids()), server_round, MessageType.TRAIN, arrays, config)
-        cohort = self._cohorts.draw(server_round, int(config.get(ATTEMPT, 1)))
+        cohort = self._cohorts.draw(server_round, int(scalar(config, ATTEMPT, 1)))
         nodes = [self._roster.node_of[partition] for partition in cohort if partition in self._roster.node_of]
         return self._to(nodes, server_round, MessageType.TRAIN, arrays, config)
 
@@ -82,9 +94,9 @@ class FederatedStrategy(Strategy):
 
     def _to(self, nodes: Iterable[int], server_round: int, kind: str, arrays: ArrayRecord,
             config: ConfigRecord) -> list[Message]:
-        content = {ARRAYS: arrays, CONFIG: ConfigRecord({**config, ROUND: server_round})}
-        return [Message(RecordDict(dict(content)), dst_node_id=node, message_type=kind, group_id=str(server_round))
-                for node in nodes]
+        stamped = ConfigRecord({**config, ROUND: server_round})
+        return [Message(RecordDict({ARRAYS: arrays, CONFIG: stamped}), dst_node_id=node, message_type=kind,
+                        group_id=str(server_round)) for node in nodes]
 
     def aggregate_train(self, server_round: int,
                         replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
@@ -92,18 +104,20 @@ class FederatedStrategy(Strategy):
         self.begin()
         metrics = WeightedMeans()
         for reply in replies:
-            record = reply.content[METRICS]
-            self.add(to_arrays(reply.content[ARRAYS]), int(record[EXAMPLES]), float(record[LOSS]))
+            record = reply.content.metric_records[METRICS]
+            tensors = to_arrays(reply.content.array_records[ARRAYS])
+            self.add(tensors, int(scalar(record, EXAMPLES)), float(scalar(record, LOSS)))
             metrics.add(record)
         if not metrics.weight:
             return None, None
+        assert self._previous is not None
         return to_record(self.finish(to_arrays(self._previous))), metrics.result()
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Returns the means of the clients' metrics, weighted by their videos."""
         metrics = WeightedMeans()
         for reply in replies:
-            metrics.add(reply.content[METRICS])
+            metrics.add(reply.content.metric_records[METRICS])
         return metrics.result() if metrics.weight else None
 
     def summary(self) -> None:
@@ -122,10 +136,10 @@ class WeightedMeans:
 
     def add(self, record: MetricRecord) -> None:
         """Adds one client's scalars."""
-        examples = int(record[EXAMPLES])
+        examples = int(scalar(record, EXAMPLES))
         self.weight += examples
         for name in record.keys() - _NOT_AVERAGED:
-            self._sums[name] = self._sums.get(name, 0.0) + examples * float(record[name])
+            self._sums[name] = self._sums.get(name, 0.0) + examples * scalar(record, name)
 
     def result(self) -> MetricRecord:
         """Returns the means."""

@@ -6,8 +6,8 @@ r"""FedVSSL(α, β): backbone-only aggregation that mixes loss and size weights,
 n_k: client k's training videos; L_k: its mean training loss of the round; τ: `loss_temperature`. Special cases:
 (0, 0) FedAvg of the backbone, (1, 0) loss-based, (0, 1) FedAvg with SWA-like averaging, (1, 1) both.
 
-Source and remarks on Flower's baseline, whose α is reversed: `fedvssl.federated.aggregation`. Published values of (α, β)
-differ by at most 1.7 points of accuracy, in single runs without a variance.
+Source and remarks on Flower's baseline, whose α is reversed: `fedvssl.federated.aggregation`. Published values of
+(α, β) differ by at most 1.7 points of accuracy, in single runs without a variance.
 """
 
 from collections.abc import Iterable, Mapping
