@@ -29,6 +29,7 @@ setup(
         'av>=14',
         'safetensors>=0.5',
         'rich>=13',
+        'scipy',  # a dependency of mmaction2; Student's t in the comparison table
     ],
     extras_require={
         'ray': ['flwr[simulation]>=1.32,<2'],

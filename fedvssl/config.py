@@ -70,7 +70,7 @@ class FederationConfig:
     strategy: dict
     local_epochs: int = 1
     evaluate_every: int = 0  # rounds; 0: never
-    min_success: float = 1.0  # share of a round's clients that must deliver
+    min_success: float = 0.5  # share of a round's clients that must deliver
     max_attempts: int = 3
     engine: str = field(default='local', metadata=UNHASHED)
     workers: int = field(default=1, metadata=UNHASHED)
@@ -267,10 +267,11 @@ def _check_optim_wrapper(cfg: Mapping[str, Any]) -> None:
 
     path = 'optim_wrapper'
     _require('optimizer' in cfg, f'{path}.optimizer', 'is required and missing')
-    _check({key: cfg[key] for key in cfg if key not in ('optimizer', 'paramwise_cfg', 'constructor')}, OPTIM_WRAPPERS,
-           path)
+    _check({key: cfg[key] for key in cfg if key not in ('optimizer', 'clip_grad', 'paramwise_cfg', 'constructor')},
+           OPTIM_WRAPPERS, path)
     _check(cfg['optimizer'], OPTIMIZERS, f'{path}.optimizer')
     clip = cfg.get('clip_grad') or {}
+    _require(isinstance(clip, Mapping), f'{path}.clip_grad', f'must be a dict such as dict(max_norm=40), not {clip!r}')
     known = {*_arguments(clip_grad_value_ if clip.get('type') == 'value' else clip_grad_norm_), 'type'} - {'parameters'}
     for key in clip:
         _require(key in known, f'{path}.clip_grad.{key}', 'unknown argument' + suggest(key, known))

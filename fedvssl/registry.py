@@ -1,11 +1,16 @@
 """Child registries of mmengine's, scope ``fedvssl``.
 
 A class meets a config only through ``Registry.build(dict(type=...))``. Pieces of other OpenMMLab packages keep their
-scope in the config: ``type='mmaction.I3DHead'``. `VIDEO_READERS`-like tables that need no config stay plain functions.
+scope in the config: ``type='mmaction.I3DHead'``.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine import registry as root
 from mmengine.registry import Registry
+
+from fedvssl.errors import ConfigError
 
 SCOPE = 'fedvssl'
 
@@ -15,12 +20,28 @@ def _child(name: str, parent: Registry, location: str) -> Registry:
 
 
 MODELS = _child('model', root.MODELS, 'fedvssl.models')
-DATASETS = _child('dataset', root.DATASETS, 'fedvssl.data')
 TRANSFORMS = _child('transform', root.TRANSFORMS, 'fedvssl.data')
-HOOKS = _child('hook', root.HOOKS, 'fedvssl.training')
 SCHEDULES = _child('parameter scheduler', root.PARAM_SCHEDULERS, 'fedvssl.training')
 
 # What mmengine has no registry for.
 SAMPLERS = Registry('clip sampler', scope=SCOPE, locations=['fedvssl.data'])
 PARTITIONERS = Registry('partitioner', scope=SCOPE, locations=['fedvssl.data'])
 STRATEGIES = Registry('strategy', scope=SCOPE, locations=['fedvssl.federated'])
+
+
+def build(registry: Registry, cfg: Mapping[str, Any], key: str, **arguments: Any) -> Any:
+    """Builds a part of a config.
+
+    Args:
+        registry: Where its ``type`` is registered.
+        cfg: The part.
+        key: Its dotted key, for messages.
+        arguments: Further arguments that the config does not give.
+
+    Raises:
+        ConfigError: If the part refuses its arguments.
+    """
+    try:
+        return registry.build({**cfg, **arguments})
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ConfigError(f'{key}: cannot build {cfg.get("type")!r}: {error}') from error

@@ -1,6 +1,6 @@
 """The state of a federated run and where it is kept: a round is the unit of recovery.
 
-    work_dir/config.json                     what the run is (its identity, and the hash of it)
+    work_dir/config.json                     what the run is: all of its config that can change a result, and its list
     work_dir/rounds/round-000012/            one commit per round: global.safetensors, state.json, manifest.json
     work_dir/rounds/latest                   link to the newest
     work_dir/clients/00003/head-000012/      a client's head after round 12, kept on the client's own disk
@@ -10,22 +10,25 @@ leaves no trace.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
-from fedvssl.commit import commit_name, latest_commit, list_commits, prune, read_commit, write_commit
+from fedvssl.commit import commit_name, fsync, latest_commit, list_commits, prune, read_commit, write_commit
+from fedvssl.config import differences
 from fedvssl.errors import CheckpointError, ConfigError, StorageError
 from fedvssl.weights import GLOBAL_FILE, ROUND_PREFIX, ROUNDS_DIR
 
 STATE_FILE = 'state.json'
+LOCK_FILE = '.lock'
 CONFIG_FILE = 'config.json'
 HEAD_FILE = 'head.safetensors'
 HEAD_PREFIX = 'head'
@@ -65,12 +68,15 @@ class RoundStore:
     Args:
         work_dir: The run's directory.
         keep_last: Rounds to keep.
+        about: What every commit says of the run beside its state, e.g. config hash and environment (JSON values).
     """
 
-    def __init__(self, work_dir: Path, keep_last: int = 3) -> None:
+    def __init__(self, work_dir: Path, keep_last: int = 3, about: Mapping[str, Any] | None = None) -> None:
         self.work_dir = work_dir
         self.keep_last = keep_last
+        self.about = dict(about or {})
         self.rounds = work_dir / ROUNDS_DIR
+        self._lock: IO[str] | None = None
 
     def open(self, identity: Mapping[str, Any], resume: bool) -> None:
         """Claims the work directory for a run, or checks that it is this run's.
@@ -80,11 +86,36 @@ class RoundStore:
             resume: Whether the run is to be continued.
 
         Raises:
-            ConfigError: If the directory holds a run and `resume` is false, or if it holds another run.
+            ConfigError: If the directory holds a run and `resume` is false, or another run, or one that is under way.
             StorageError: If nothing can be written there.
         """
-        from fedvssl.config import differences
+        self._acquire()
+        try:
+            self._claim(identity, resume)
+        except BaseException:
+            self.close()
+            raise
 
+    def _acquire(self) -> None:
+        """Keeps other processes out for as long as this one lives or until `close`."""
+        try:
+            self.work_dir.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.work_dir / LOCK_FILE).open('w')
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise ConfigError(f'{self.work_dir}: another process is running here; wait for it or choose another '
+                              f'--work-dir') from error
+        except OSError as error:
+            raise StorageError(f'{self.work_dir}: cannot be written: {error.strerror or error}') from error
+
+    def close(self) -> None:
+        """Lets others in."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _claim(self, identity: Mapping[str, Any], resume: bool) -> None:
         file = self.work_dir / CONFIG_FILE
         if not file.exists():
             if resume:
@@ -110,6 +141,7 @@ class RoundStore:
             StorageError: If it cannot be written; the commits before it are untouched.
         """
         document = {key: getattr(state, key) for key in ('round', 'strategy', 'metrics', *_BY_PARTITION)}
+        document['about'] = self.about
         name = commit_name(ROUND_PREFIX, state.round)
         write_commit(self.rounds / name, {GLOBAL_FILE: format_tensors(_contiguous(state.tensors)),
                                           STATE_FILE: json.dumps(document, indent=1).encode()})
@@ -127,6 +159,7 @@ class RoundStore:
             return initial
         _, directory, files = latest
         document = json.loads(files[STATE_FILE])
+        del document['about']
         for key in _BY_PARTITION:
             document[key] = {int(partition): value for partition, value in document[key].items()}
         tensors = parse_tensors(files[GLOBAL_FILE])
@@ -153,15 +186,29 @@ class HeadStore:
         """
         return parse_tensors(read_commit(self.directory / commit_name(HEAD_PREFIX, round_number))[HEAD_FILE])
 
-    def save(self, round_number: int, tensors: Tensors, base: int | None) -> None:
-        """Writes the head of a round and keeps, beside it, only the one it was trained from (`base`).
+    def newest(self) -> int:
+        """Returns the round of the newest head, or -1."""
+        heads = list_commits(self.directory, HEAD_PREFIX)
+        return heads[-1][0] if heads else -1
+
+    def save(self, round_number: int, tensors: Tensors, base: int | None, keep_last: int = 3) -> None:
+        """Writes the head of a round and removes those that no kept commit of the server can name.
+
+        Args:
+            round_number: Round it was trained in.
+            tensors: The head.
+            base: Round of the head it was trained from: the newest that is committed, or None.
+            keep_last: Commits that the server keeps; as many heads stay, up to `base`. Any later one was never
+                committed.
 
         Raises:
             StorageError: If it cannot be written.
         """
         write_commit(self.directory / commit_name(HEAD_PREFIX, round_number),
                      {HEAD_FILE: format_tensors(_contiguous(tensors))})
-        prune(self.directory, HEAD_PREFIX, [number for number in (base, round_number) if number is not None])
+        committed = [number for number, _ in list_commits(self.directory, HEAD_PREFIX)
+                     if base is not None and number <= base]
+        prune(self.directory, HEAD_PREFIX, {round_number, *committed[-keep_last:]})
 
 
 def require_same_model(expected: Tensors, found: Tensors, source: str) -> None:
@@ -189,7 +236,10 @@ def write_json(file: Path, value: Any) -> None:
     temporary = file.with_name(f'.{file.name}.{os.getpid()}.tmp')
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + '\n')
+        with temporary.open('w') as stream:
+            stream.write(json.dumps(value, indent=1, sort_keys=True) + '\n')
+            stream.flush()
+            fsync(stream.fileno())
         temporary.replace(file)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -108,17 +108,19 @@ def test_a_damaged_config_file_is_no_crash(tmp_path):
         RoundStore(tmp_path).open({'seed': 7}, resume=True)
 
 
-def test_a_client_keeps_its_new_head_and_the_one_it_was_trained_from(tmp_path):
+def test_a_client_keeps_the_heads_that_a_kept_round_can_name_and_its_new_one(tmp_path):
     store = HeadStore(tmp_path, 3)
-    for number, base in ((1, None), (4, 1), (9, 4)):
-        store.save(number, {'head.weight': np.full((2, 2), number, np.float32)}, base)
-    assert numbers(tmp_path / 'clients/00003') == ['head-000004', 'head-000009']
-    assert store.load(4)['head.weight'][0, 0] == 4 and store.load(9)['head.weight'][0, 0] == 9
-    store.save(9, {'head.weight': np.full((2, 2), -9, np.float32)}, 4)  # a round that is drawn again
-    assert numbers(tmp_path / 'clients/00003') == ['head-000004', 'head-000009']
-    assert store.load(9)['head.weight'][0, 0] == -9
-    with pytest.raises(CheckpointError, match='head-000001: no such commit'):
-        store.load(1)
+    assert store.newest() == -1
+    for number, base in ((1, None), (4, 1), (9, 4), (12, 9)):
+        store.save(number, {'head.weight': np.full((2, 2), number, np.float32)}, base, keep_last=2)
+    assert numbers(tmp_path / 'clients/00003') == ['head-000004', 'head-000009', 'head-000012']
+    assert [store.load(number)['head.weight'][0, 0] for number in (4, 9, 12)] == [4, 9, 12]
+    store.save(12, {'head.weight': np.full((2, 2), -12, np.float32)}, 9, keep_last=2)  # the round is drawn again
+    assert store.load(12)['head.weight'][0, 0] == -12
+    store.save(15, {'head.weight': np.zeros((2, 2), np.float32)}, 9, keep_last=2)  # round 12 was never committed
+    assert numbers(tmp_path / 'clients/00003') == ['head-000004', 'head-000009', 'head-000015'] and store.newest() == 15
+    with pytest.raises(CheckpointError, match='head-000012: no such commit'):
+        store.load(12)
 
 
 def test_json_files_appear_whole_or_not_at_all(tmp_path):

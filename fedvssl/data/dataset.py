@@ -18,7 +18,7 @@ from fedvssl.data.annotations import Video, read_annotations, resolve
 from fedvssl.data.sampling import Sampler
 from fedvssl.data.transforms import Transform
 from fedvssl.errors import BadVideosError, DataListError
-from fedvssl.registry import SAMPLERS, TRANSFORMS
+from fedvssl.registry import SAMPLERS, TRANSFORMS, build
 from fedvssl.video import VideoDecodeError, open_video
 
 logger = logging.getLogger('fedvssl')
@@ -128,5 +128,6 @@ def build_dataset(data: DataConfig, phase: PhaseConfig, videos: Sequence[Video],
     """Builds the dataset of one phase of a config on given videos."""
     if not videos:
         raise DataListError(f'{Path(data.root) / data.annotations}: no videos in split {phase.split!r}')
-    return ClipDataset(videos, Path(data.root), SAMPLERS.build(dict(phase.sampler)),
-                       [TRANSFORMS.build(dict(cfg)) for cfg in phase.transforms], data.backend, replace_bad)
+    return ClipDataset(videos, Path(data.root), build(SAMPLERS, phase.sampler, 'data sampler'),
+                       [build(TRANSFORMS, cfg, 'data transforms') for cfg in phase.transforms], data.backend,
+                       replace_bad)

@@ -13,7 +13,7 @@ import numpy as np
 from fedvssl.config import DataConfig
 from fedvssl.data.annotations import Video
 from fedvssl.errors import ConfigError, DataListError, suggest
-from fedvssl.registry import PARTITIONERS
+from fedvssl.registry import PARTITIONERS, build
 from fedvssl.rng import generator
 
 
@@ -22,6 +22,10 @@ class Partitioner(Protocol):
 
     def __call__(self, videos: Sequence[Video], seed: int) -> list[np.ndarray]:
         """Returns per client the ascending indices into `videos`, each an int64 array of shape (n_k,), n_k >= 1."""
+        ...
+
+    def held_out(self, train: Sequence[Video], test: Sequence[Video], seed: int) -> list[np.ndarray]:
+        """Returns per client of `train` the ascending indices into `test` that it is to be tested on."""
         ...
 
 
@@ -47,6 +51,10 @@ class IIDPartitioner:
         order = generator(seed, 'partition').permutation(len(videos))
         return [np.sort(part).astype(np.int64) for part in _slices(order, self.num_clients, 'videos')]
 
+    def held_out(self, train: Sequence[Video], test: Sequence[Video], seed: int) -> list[np.ndarray]:
+        """Deals the held-out videos likewise."""
+        return self(test, seed)
+
 
 @PARTITIONERS.register_module()
 class ColumnPartitioner:
@@ -69,13 +77,28 @@ class ColumnPartitioner:
 
     def __call__(self, videos: Sequence[Video], seed: int) -> list[np.ndarray]:
         """Returns per client the ascending int64 indices into `videos`; `seed` has no influence."""
-        members: dict[str, list[int]] = {}
-        for index, video in enumerate(videos):
-            members.setdefault(self._value(video), []).append(index)
-        values = np.array(sorted(members), dtype=object)
+        return self._deal(self._owners(videos), videos)
+
+    def held_out(self, train: Sequence[Video], test: Sequence[Video], seed: int) -> list[np.ndarray]:
+        """Gives every held-out video to the client that trains on its value; a client may get none."""
+        return self._deal(self._owners(train), test)
+
+    def _owners(self, videos: Sequence[Video]) -> dict[str, int]:
+        """Returns the client of each value."""
+        values = np.array(sorted({self._value(video) for video in videos}), dtype=object)
         groups = _slices(values, self.num_clients or max(len(values), 1), f'values in column {self.column!r}')
-        return [np.array(sorted(index for value in group for index in members[value]), dtype=np.int64)
-                for group in groups]
+        return {value: client for client, group in enumerate(groups) for value in group}
+
+    def _deal(self, owners: dict[str, int], videos: Sequence[Video]) -> list[np.ndarray]:
+        dealt: list[list[int]] = [[] for _ in range(max(owners.values(), default=-1) + 1)]
+        for index, video in enumerate(videos):
+            value = self._value(video)
+            if value not in owners:
+                raise DataListError(f'line {video.line} of the annotation list ({video.path!r}): no client trains on '
+                                    f'{self.column} {value!r}, so none can be tested on it; take it out of the split, '
+                                    f'or switch federation.evaluate_every off')
+            dealt[owners[value]].append(index)
+        return [np.array(indices, dtype=np.int64) for indices in dealt]
 
     def _value(self, video: Video) -> str:
         if self.column not in video.columns:
@@ -105,12 +128,26 @@ def _checked(num_clients: int) -> int:
 
 
 def build_partitions(data: DataConfig, videos: Sequence[Video], seed: int) -> list[np.ndarray]:
-    """Divides videos among the clients as a config says.
+    """Divides the training videos among the clients as a config says.
 
     Raises:
-        ConfigError: If the config has no ``data.partition``.
+        ConfigError: If the config has no ``data.partition``, or the scheme refuses its arguments.
         DataListError: If the scheme cannot divide this list.
     """
+    return _partitioner(data)(videos, seed)
+
+
+def build_held_out(data: DataConfig, train: Sequence[Video], test: Sequence[Video], seed: int) -> list[np.ndarray]:
+    """Divides the held-out videos among the clients that `build_partitions` makes of the training videos.
+
+    Raises:
+        ConfigError: As `build_partitions`.
+        DataListError: If a held-out video cannot be given to any of the clients.
+    """
+    return _partitioner(data).held_out(train, test, seed)
+
+
+def _partitioner(data: DataConfig) -> Partitioner:
     if data.partition is None:
         raise ConfigError('data.partition: federated training needs it and the config does not have it')
-    return PARTITIONERS.build(dict(data.partition))(videos, seed)
+    return build(PARTITIONERS, data.partition, 'data.partition')

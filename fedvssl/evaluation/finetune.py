@@ -4,6 +4,7 @@ The test follows CtP and FedVSSL: clips at mid-ticks of each video, logits avera
 mean class accuracy. Best and last are both reported; the last is the result.
 """
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from fedvssl.data.annotations import Video
 from fedvssl.data.dataset import build_dataset, read_videos
 from fedvssl.data.loader import ClipLoader
 from fedvssl.environment import describe_environment
-from fedvssl.errors import ConfigError, DataListError, FedVSSLError, Interrupted
+from fedvssl.errors import ConfigError, DataListError
 from fedvssl.evaluation.metrics import accuracy_report
 from fedvssl.state import write_json
 from fedvssl.training.hooks import Hook
@@ -77,6 +78,9 @@ class FineTuning:
             metrics: dict[str, Any] = self.trainer.fit(batches, Span((epoch - 1) / epochs, epoch / epochs, steps),
                                                        self.hook, epoch)
             self.train.check_bad(self.config.data.max_bad_videos)
+            if not math.isfinite(metrics['loss']):
+                raise ConfigError(f'training diverged: the loss of epoch {epoch} is {metrics["loss"]}; lower '
+                                  f'optim_wrapper.optimizer.lr')
             if epoch % self.settings.evaluate_every == 0 or epoch == epochs:
                 reports[epoch] = self._evaluate()
                 metrics = {**metrics, 'test_accuracy': reports[epoch]['top1']}
@@ -110,7 +114,7 @@ def finetune(config: RunConfig, work_dir: Path, pretrained: str | None, hook: Ho
                          weights=str(report) if report else 'random', config=config_hash(config)[:12]))
     try:
         outcome = job.run()
-    except (FedVSSLError, Interrupted) as error:
+    except BaseException as error:
         hook.after_run(dict(error=f'{type(error).__name__}: {error}'))
         raise
     reports = outcome['reports']

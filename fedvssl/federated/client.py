@@ -15,10 +15,10 @@ from flwr.clientapp import ClientApp
 from torch import Tensor
 
 from fedvssl import rng
-from fedvssl.config import DataConfig, PhaseConfig, RunConfig
+from fedvssl.config import RunConfig
 from fedvssl.data.dataset import ClipDataset, build_dataset, read_videos
 from fedvssl.data.loader import ClipLoader
-from fedvssl.data.partition import build_partitions
+from fedvssl.data.partition import build_held_out, build_partitions
 from fedvssl.errors import ConfigError
 from fedvssl.federated.messages import (
     ARRAYS,
@@ -62,11 +62,8 @@ def identify(message: Message, context: Context) -> Message:
 class _Split:
     """The videos of one phase, loaded by one loader and divided among the clients."""
 
-    def __init__(self, data: DataConfig, phase: PhaseConfig, seed: int, batch_size: int, replace_bad: bool) -> None:
-        videos = read_videos(data, phase.split)
-        self.partitions = build_partitions(data, videos, seed)
-        self.dataset: ClipDataset = build_dataset(data, phase, videos, replace_bad)
-        self.loader = ClipLoader(self.dataset, batch_size, data.workers)
+    def __init__(self, dataset: ClipDataset, partitions: list[np.ndarray], loader: ClipLoader) -> None:
+        self.dataset, self.partitions, self.loader = dataset, partitions, loader
 
     def bad_in(self, partition: int) -> dict[str, str]:
         """Returns path and reason of the unreadable videos met in a partition."""
@@ -98,7 +95,9 @@ class Client:
     def train_split(self) -> _Split:
         """Training videos."""
         data = self.config.data
-        return _Split(data, data.train, self.config.seed, data.batch_size, replace_bad=True)
+        dataset = build_dataset(data, data.train, read_videos(data, data.train.split), replace_bad=True)
+        partitions = build_partitions(data, dataset.videos, self.config.seed)
+        return _Split(dataset, partitions, ClipLoader(dataset, data.batch_size, data.workers))
 
     @cached_property
     def test_split(self) -> _Split:
@@ -106,7 +105,9 @@ class Client:
         data = self.config.data
         if data.test is None:
             raise ConfigError('data.test: evaluation needs it and the config does not have it')
-        return _Split(data, data.test, self.config.seed, data.test_batch_size, replace_bad=False)
+        dataset = build_dataset(data, data.test, read_videos(data, data.test.split), replace_bad=False)
+        partitions = build_held_out(data, self.train_split.dataset.videos, dataset.videos, self.config.seed)
+        return _Split(dataset, partitions, ClipLoader(dataset, data.test_batch_size, data.workers))
 
     def train(self, message: Message, context: Context) -> Message:
         """Trains one client for one round and replies with its shared tensors, video count and mean loss."""
@@ -127,8 +128,11 @@ class Client:
     def _load(self, message: Message, partition: int) -> int | None:
         """Arms the trainer with initial weights, the client's head and the shared tensors; returns the head's round."""
         trainer = self.trainer
-        head = int(scalar(message.content.config_records[CONFIG], HEAD_ROUND, NO_HEAD))
-        own = {} if head == NO_HEAD else _to_tensors(HeadStore(self.work_dir, partition).load(head))
+        heads = HeadStore(self.work_dir, partition)
+        instructions = message.content.config_records[CONFIG]
+        # Flower's own loop does not say which head; then it is the client's newest.
+        head = int(scalar(instructions, HEAD_ROUND)) if HEAD_ROUND in instructions else heads.newest()
+        own = {} if head == NO_HEAD else _to_tensors(heads.load(head))
         shared = _to_tensors(to_arrays(message.content.array_records[ARRAYS]))
         unknown = [name for name in (*own, *shared) if name not in self._initial]
         if unknown:
@@ -152,7 +156,7 @@ class Client:
         names = message.content[ARRAYS].keys()
         head = {name: tensor for name, tensor in state.items() if name not in names}
         if head:
-            HeadStore(self.work_dir, partition).save(number, head, base)
+            HeadStore(self.work_dir, partition).save(number, head, base, self.config.runtime.keep_last)
         return {name: state[name] for name in names}, bool(head)
 
     def evaluate(self, message: Message, context: Context) -> Message:

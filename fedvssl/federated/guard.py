@@ -7,15 +7,23 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from flwr.app import ArrayRecord, Message, MetricRecord
 
 from fedvssl.federated.cohort import Roster
-from fedvssl.federated.messages import ARRAYS, EXAMPLES, LOSS, METRICS, scalar, to_arrays
+from fedvssl.federated.messages import ARRAYS, EXAMPLES, LOSS, METRICS, TYPED_ERROR, scalar, to_arrays
 from fedvssl.training.hooks import Hook
 
 logger = logging.getLogger('fedvssl')
+
+
+class Failure(NamedTuple):
+    """Why a client's reply does not count; `exit_code` is that of the error of ours it reports, if it is one."""
+
+    reason: str
+    exit_code: int | None = None
 
 
 @dataclass
@@ -30,7 +38,7 @@ class Exchange:
 
     asked: int
     metrics: dict[int, dict[str, float]] = field(default_factory=dict)
-    failures: dict[int, str] = field(default_factory=dict)
+    failures: dict[int, Failure] = field(default_factory=dict)
 
 
 class Guard:
@@ -62,7 +70,7 @@ class Guard:
                 yield reply
             else:
                 logger.warning('round %d: no result from client %d: %s', self.number, partition, reason)
-                self.exchange.failures[partition] = reason
+                self.exchange.failures[partition] = Failure(reason, _exit_code(reply))
                 self.hook.after_step(self.number, dict(client=partition, failure=reason))
 
     def _fault(self, reply: Message) -> str | None:
@@ -79,9 +87,13 @@ class Guard:
             return f'the reply has no record {ARRAYS!r}'
         try:
             found = to_arrays(reply.content.array_records[ARRAYS])
-        except (ValueError, OSError, EOFError) as error:
-            return f'arrays cannot be read ({error})'
+        except Exception as error:  # whatever a client may send must not end the run
+            return f'arrays cannot be read ({type(error).__name__}: {error})'
         return tensors_fault(self.expected or {}, found)
+
+
+def _exit_code(reply: Message) -> int | None:
+    return reply.error.code - TYPED_ERROR if reply.has_error() and reply.error.code > TYPED_ERROR else None
 
 
 def metrics_fault(metrics: Mapping[str, object], trains: bool) -> str | None:

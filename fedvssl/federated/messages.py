@@ -15,6 +15,9 @@ ARRAYS, CONFIG, METRICS = 'arrays', 'config', 'metrics'
 ROUND, ATTEMPT, HEAD_ROUND = 'server-round', 'attempt', 'head-round'
 NO_HEAD = -1
 
+# Code of an error reply whose reason is one of our own errors: this, plus the error's exit code.
+TYPED_ERROR = 1000
+
 # Results (client to server). Flower's own strategies weight by `num-examples`.
 EXAMPLES, LOSS, BAD_VIDEOS, PARTITION = 'num-examples', 'loss', 'bad-videos', 'partition-id'
 

@@ -4,14 +4,16 @@ import logging
 import time
 from contextlib import closing
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
-from fedvssl.config import FederationConfig, PhaseConfig, RunConfig, config_hash, identity
-from fedvssl.data.dataset import read_videos
-from fedvssl.data.partition import build_partitions
-from fedvssl.errors import FedVSSLError, Interrupted
+from fedvssl.config import FederationConfig, RunConfig, config_hash, identity
+from fedvssl.data.dataset import build_dataset, read_videos
+from fedvssl.data.partition import build_held_out, build_partitions
+from fedvssl.environment import describe_environment
+from fedvssl.errors import ConfigError, suggest
 from fedvssl.federated.client import build_client_app
 from fedvssl.federated.engines.answer import RUN_ID
 from fedvssl.federated.engines.local import LocalGrid
@@ -20,6 +22,8 @@ from fedvssl.federated.server import Server, build_cohorts, build_server_app, bu
 from fedvssl.state import FederatedState, RoundStore
 from fedvssl.training.hooks import Hook, Hooks
 from fedvssl.training.logging import ConsoleHook, JsonlHook
+from fedvssl.training.trainer import build_trainer
+from fedvssl.video import BACKENDS
 
 logger = logging.getLogger('fedvssl')
 
@@ -31,13 +35,11 @@ def check_run(config: RunConfig) -> str:
         FedVSSLError: For whatever is wrong.
     """
     settings: FederationConfig = config.section('federation')
-    sizes = _partition_sizes(config, config.data.train)
+    sizes = _check_data(config)
     build_cohorts(settings, config.seed, len(sizes))
-    strategy = build_strategy(settings)
-    state = initial_state(config, strategy)
+    state = initial_state(config, build_strategy(settings))
+    build_trainer(config)
     shared = sum(tensor.nbytes for tensor in state.tensors.values())
-    if config.data.test is not None:
-        _partition_sizes(config, config.data.test)
     return (f'ok: {sum(sizes)} videos on {len(sizes)} clients ({min(sizes)} to {max(sizes)} each), '
             f'{settings.rounds} rounds of {settings.clients_per_round} clients, '
             f'{len(state.tensors)} tensors ({shared / 1e6:.2f} MB) travel each way, config {config_hash(config)[:12]}')
@@ -59,16 +61,30 @@ def federate(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
         FedVSSLError: For bad input, too few clients, storage and checkpoint failures; see `Server.run`.
     """
     settings: FederationConfig = config.section('federation')
-    num_clients = len(_partition_sizes(config, config.data.train))
+    num_clients = len(_check_data(config))
     cohorts = build_cohorts(settings, config.seed, num_clients)
     strategy = build_strategy(settings)
     start = initial_state(config, strategy)
-    store = RoundStore(work_dir, config.runtime.keep_last)
-    store.open(identity(config), resume)
-    state = store.restore(start) if resume else start
-    hook = hook or Hooks([ConsoleHook(), JsonlHook(work_dir / 'log.jsonl')])
-    server = Server(settings, strategy, cohorts, state, store, hook, config.data.max_bad_videos)
-    hook.before_run(dict(rounds=settings.rounds, first_round=state.round + 1, clients=num_clients,
+    annotations = Path(config.data.root) / config.data.annotations
+    who = dict(identity(config), annotations_sha256=sha256(annotations.read_bytes()).hexdigest())
+    about = dict(config_hash=config_hash(config), seed=config.seed, strategy=settings.strategy,
+                 environment=describe_environment())
+    with closing(RoundStore(work_dir, config.runtime.keep_last, about)) as store:
+        store.open(who, resume)
+        state = store.restore(start) if resume else start
+        server = Server(settings, strategy, cohorts, state, store, hook or default_hook(work_dir),
+                        config.data.max_bad_videos)
+        return _serve(config, server, work_dir)
+
+
+def default_hook(work_dir: Path) -> Hook:
+    """Returns progress on the console and ``log.jsonl``."""
+    return Hooks([ConsoleHook(), JsonlHook(work_dir / 'log.jsonl')])
+
+
+def _serve(config: RunConfig, server: Server, work_dir: Path) -> FederatedState:
+    settings, hook, num_clients = server.settings, server.hook, server.cohorts.num_clients
+    hook.before_run(dict(rounds=settings.rounds, first_round=server.state.round + 1, clients=num_clients,
                          per_round=settings.clients_per_round, strategy=settings.strategy['type'],
                          engine=settings.engine, workers=settings.workers, config=config_hash(config)[:12]))
     begun = time.perf_counter()
@@ -77,11 +93,11 @@ def federate(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
         with closing(_build_grid(config, work_dir, num_clients)) as grid:
             context = Context(run_id=RUN_ID, node_id=1, node_config={}, state=RecordDict(), run_config={})
             build_server_app(server, final.append)(grid, context)
-    except (FedVSSLError, Interrupted) as error:
+    except BaseException as error:
         hook.after_run(dict(rounds=server.state.round, error=f'{type(error).__name__}: {error}'))
         raise
     hook.after_run(dict(rounds=final[0].round, seconds=time.perf_counter() - begun,
-                        checkpoint=str(store.rounds / 'latest')))
+                        checkpoint=str(server.store.rounds / 'latest')))
     return final[0]
 
 
@@ -94,6 +110,21 @@ def _build_grid(config: RunConfig, work_dir: Path, num_clients: int) -> LocalGri
     return WorkerGrid(make_app, num_clients, settings.workers, settings.client_timeout)
 
 
-def _partition_sizes(config: RunConfig, phase: PhaseConfig) -> list[int]:
-    videos = read_videos(config.data, phase.split)
-    return [len(indices) for indices in build_partitions(config.data, videos, config.seed)]
+def _check_data(config: RunConfig) -> list[int]:
+    """Reads the lists, builds what reads the videos, and returns the number of training videos of each client.
+
+    Raises:
+        ConfigError: If a sampler, transform or reader cannot be built, or evaluation has no data.
+        DataListError: If a list is wrong or cannot be divided.
+    """
+    data = config.data
+    if data.backend not in ('auto', *BACKENDS):
+        raise ConfigError(f'data.backend: unknown reader {data.backend!r}{suggest(data.backend, BACKENDS)}')
+    train = build_dataset(data, data.train, read_videos(data, data.train.split), replace_bad=True)
+    partitions = build_partitions(data, train.videos, config.seed)
+    if config.section('federation').evaluate_every:
+        if data.test is None:
+            raise ConfigError('data.test: federation.evaluate_every needs it and the config does not have it')
+        test = build_dataset(data, data.test, read_videos(data, data.test.split), replace_bad=False)
+        build_held_out(data, train.videos, test.videos, config.seed)
+    return [len(indices) for indices in partitions]

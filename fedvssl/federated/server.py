@@ -15,7 +15,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from fedvssl.config import FederationConfig, RunConfig
-from fedvssl.errors import BadVideosError, ConfigError, QuorumError
+from fedvssl.errors import BadVideosError, ConfigError, FedVSSLError, QuorumError, suggest
 from fedvssl.federated.cohort import Cohorts, Roster
 from fedvssl.federated.guard import Exchange, Guard
 from fedvssl.federated.messages import (
@@ -30,7 +30,7 @@ from fedvssl.federated.messages import (
     to_record,
 )
 from fedvssl.federated.strategies.base import FederatedStrategy
-from fedvssl.registry import STRATEGIES
+from fedvssl.registry import STRATEGIES, build
 from fedvssl.state import FederatedState, RoundStore
 from fedvssl.training.hooks import Hook
 
@@ -43,7 +43,7 @@ def build_strategy(settings: FederationConfig) -> FederatedStrategy:
     Raises:
         ConfigError: If the strategy refuses its arguments.
     """
-    return STRATEGIES.build(dict(settings.strategy))
+    return build(STRATEGIES, settings.strategy, 'federation.strategy')
 
 
 def build_cohorts(settings: FederationConfig, seed: int, num_clients: int) -> Cohorts:
@@ -59,11 +59,19 @@ def build_cohorts(settings: FederationConfig, seed: int, num_clients: int) -> Co
 
 
 def initial_state(config: RunConfig, strategy: FederatedStrategy) -> FederatedState:
-    """Builds the state before round 1: the shared part of the model that the run's seed gives."""
+    """Builds the state before round 1: the shared part of the model that the run's seed gives.
+
+    Raises:
+        ConfigError: If the model refuses its arguments, or has nothing that the strategy is to exchange.
+    """
     from fedvssl.models import build_model
 
     model = build_model(config.model, config.seed)
     tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    parts = {name.split('.', 1)[0] for name in tensors}
+    for part in strategy.exchange:
+        if part not in parts:
+            raise ConfigError(f'federation.strategy.exchange: the model has no part {part!r}{suggest(part, parts)}')
     return FederatedState(round=0, tensors=strategy.shared(tensors))
 
 
@@ -127,7 +135,7 @@ class Server:
         """Trains one round, with a new cohort for each attempt, until enough clients delivered."""
         arrays, before = to_record(self.state.tensors), self.strategy.state_dict()
         wanted = self.settings.clients_per_round
-        needed = math.ceil(self.settings.min_success * wanted)
+        needed = max(math.ceil(self.settings.min_success * wanted - 1e-9), 1)  # 0.28 * 25 is 7, not 8
         for attempt in range(1, self.settings.max_attempts + 1):
             exchange = Exchange(wanted)
             config = ConfigRecord({ROUND: number, ATTEMPT: attempt})
@@ -139,6 +147,7 @@ class Server:
             if new is not None and len(exchange.metrics) >= needed:
                 return self._after(number, attempt, exchange, new, dict(metrics or {}))
             self.strategy.load_state_dict(before)
+            _raise_if_hopeless(exchange)
             logger.warning('round %d, attempt %d: %d of %d clients delivered, %d are needed', number, attempt,
                            len(exchange.metrics), wanted, needed)
         raise QuorumError(f'round {number}: in {self.settings.max_attempts} attempts never {needed} of {wanted} '
@@ -191,7 +200,15 @@ def _addressed(messages: Iterable[Message], roster: Roster, heads: Mapping[int, 
     return stamped
 
 
+def _raise_if_hopeless(exchange: Exchange) -> None:
+    """Raises the clients' own error if all of them report the same kind: trying again would repeat it."""
+    codes = {failure.exit_code for failure in exchange.failures.values()}
+    kinds = [kind for kind in FedVSSLError.__subclasses__() if {kind.exit_code} == codes]
+    if kinds and not exchange.metrics:
+        raise kinds[0](_reasons(exchange))
+
+
 def _reasons(exchange: Exchange) -> str:
     absent = exchange.asked - len(exchange.metrics) - len(exchange.failures)
-    reasons = [f'client {partition}: {reason}' for partition, reason in sorted(exchange.failures.items())]
+    reasons = [f'client {partition}: {failure.reason}' for partition, failure in sorted(exchange.failures.items())]
     return '; '.join(reasons + ([f'{absent} clients are not connected'] if absent else [])) or 'none'

@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedvssl import rng
-from fedvssl.errors import ConfigError
-from fedvssl.registry import MODELS
+from fedvssl.registry import MODELS, build
 
 
 def build_model(cfg: dict, seed: int) -> 'VideoModel':
@@ -26,10 +25,7 @@ def build_model(cfg: dict, seed: int) -> 'VideoModel':
         ConfigError: If the model refuses its arguments.
     """
     rng.seed_torch(seed, 'init')
-    try:
-        model = MODELS.build(cfg)
-    except (TypeError, ValueError, KeyError) as error:
-        raise ConfigError(f'model: cannot build {cfg.get("type")!r}: {error}') from error
+    model = build(MODELS, cfg, 'model')
     with _silence():
         model.init_weights()
     return model

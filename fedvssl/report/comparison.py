@@ -19,6 +19,9 @@ from fedvssl.errors import DataListError
 
 NORMAL_95 = 1.959964
 
+# What the two runs of a seed must agree in: otherwise not the backbone alone makes the difference.
+_SAME = ('config_hash', 'bad_videos')
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -54,12 +57,17 @@ def compare(first: Sequence[Path], second: Sequence[Path]) -> Comparison:
         second: Those of the other arm.
 
     Raises:
-        DataListError: If a result is missing, or the arms do not share their seeds and test videos.
+        DataListError: If a result is missing, or the arms do not share their seeds, configs and test videos.
     """
     ours, theirs = _by_seed(first), _by_seed(second)
     if ours.keys() != theirs.keys():
         raise DataListError(f'the arms have different seeds: {sorted(ours)} and {sorted(theirs)}')
     seeds = sorted(ours)
+    for seed in seeds:
+        for key in _SAME:
+            if ours[seed][key] != theirs[seed][key]:
+                raise DataListError(f'seed {seed}: the arms differ in {key}; only runs of one config on the same '
+                                    f'videos can be compared')
     correct = [(ours[seed]['correct'], theirs[seed]['correct']) for seed in seeds]
     if len({len(arm) for pair in correct for arm in pair}) != 1:
         raise DataListError('the arms were tested on different numbers of videos')
@@ -77,6 +85,7 @@ def _by_seed(directories: Sequence[Path]) -> dict[int, dict[str, Any]]:
         try:
             result = json.loads((directory / 'result.json').read_text())
             seed, last = result['seed'], {key: result['last'][key] for key in ('top1', 'correct')}
+            last |= {key: result[key] for key in _SAME}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataListError(f'{directory}: holds no usable result.json ({error})') from error
         if seed in results:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from fedvssl.errors import StorageError
 from fedvssl.training.hooks import Hook, Metrics
 
 SHOWN = ('clients', 'loss', 'accuracy', 'test_accuracy', 'lr')
@@ -23,7 +24,7 @@ class ConsoleHook(Hook):
 
     def __init__(self, unit: str = 'round', step_unit: str = 'client', console: Console | None = None) -> None:
         self.unit, self.step_unit = unit, step_unit
-        self.console = console or Console(highlight=False)
+        self.console = console or Console(highlight=False, markup=False)
         self._progress: Progress | None = None
 
     def before_run(self, info: Metrics) -> None:
@@ -75,9 +76,13 @@ class JsonlHook(Hook):
         self.file = file
 
     def _write(self, event: str, **values: object) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open('a') as stream:
-            stream.write(json.dumps({'event': event, 'time': round(time.time(), 3), **values}) + '\n')
+        line = json.dumps({'event': event, 'time': round(time.time(), 3), **values})
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open('a') as stream:
+                stream.write(line + '\n')
+        except OSError as error:
+            raise StorageError(f'{self.file}: could not be written: {error.strerror or error}') from error
 
     def before_run(self, info: Metrics) -> None:
         """Writes ``run``."""

@@ -17,7 +17,7 @@ from fedvssl.config import RunConfig
 from fedvssl.data.loader import Batch
 from fedvssl.errors import ConfigError
 from fedvssl.models import VideoModel, build_model
-from fedvssl.registry import SCHEDULES
+from fedvssl.registry import SCHEDULES, build
 from fedvssl.training.hooks import Hook
 from fedvssl.training.schedules import Schedule
 
@@ -66,15 +66,20 @@ class Trainer:
             self.optim_wrapper = build_optim_wrapper(self.model, dict(optim_wrapper))
         except (TypeError, ValueError, KeyError) as error:
             raise ConfigError(f'optim_wrapper: cannot build it: {error}') from error
+        scaler = getattr(self.optim_wrapper, 'loss_scaler', None)  # mixed precision has one
+        self._scaler = scaler.state_dict() if scaler else None
         self._base_lrs = [group['lr'] for group in self.optim_wrapper.optimizer.param_groups]
 
     def rearm(self, tensors: Mapping[str, Tensor] | None = None) -> None:
-        """Forgets the last client: optimiser state, counters, logged scalars; then loads weights.
+        """Forgets the last client (optimiser state, gradients, loss scale, counters, logged scalars), loads weights.
 
         Args:
             tensors: Named tensors to overwrite the model's with; names and shapes must fit.
         """
         self.optim_wrapper.optimizer.state.clear()
+        self.optim_wrapper.optimizer.zero_grad(set_to_none=True)
+        if self._scaler:
+            self.optim_wrapper.loss_scaler.load_state_dict(self._scaler)
         self.optim_wrapper.initialize_count_status(self.model, 0, -1)
         # OptimWrapper logs gradient norms into a hub that lives as long as the process, and would grow without end.
         MessageHub.get_current_instance().log_scalars.clear()
@@ -135,4 +140,4 @@ def build_trainer(config: RunConfig) -> Trainer:
     torch.set_num_threads(config.runtime.threads)
     cv2.setNumThreads(1)
     return Trainer(build_model(config.model, config.seed), config.optim_wrapper,
-                   SCHEDULES.build(dict(config.schedule)), config.runtime.device)
+                   build(SCHEDULES, config.schedule, 'schedule'), config.runtime.device)

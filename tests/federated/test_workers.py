@@ -149,6 +149,14 @@ def test_a_client_that_hangs_is_killed(grid, log):
     assert outcomes(ask(grid, 'nothing', tag=7)) == [(0, 7)]
 
 
+def test_a_process_that_never_reads_is_killed():
+    with closing(WorkerGrid(partial(time.sleep, 600), NUM_CLIENTS, workers=1, timeout=0.5)) as silent:
+        message, = messages('nothing')
+        message.content['config']['ballast'] = bytes(1 << 22)  # more than a pipe holds
+        reply, = silent.send_and_receive([message])
+    assert reply.error.code == CLIENT_LOST and reply.error.reason.count('no answer within 0.5 s') == 2
+
+
 def test_a_client_that_raises_keeps_its_process(grid, log):
     pids = {reply.content['metrics']['pid'] for reply in ask(grid, *['nothing'] * 4)}
     replies = ask(grid, 'raise', 'nothing', tag=8)

@@ -20,7 +20,8 @@ def arm(tmp_path):
         for seed, right in correct.items():
             directories.append(tmp_path / f'{name}-{seed}')
             directories[-1].mkdir()
-            result = dict(seed=seed, last=dict(top1=sum(right) / len(right), correct=right))
+            last = dict(top1=sum(right) / len(right), correct=right)
+            result = dict(seed=seed, config_hash='c', bad_videos={}, last=last)
             (directories[-1] / 'result.json').write_text(json.dumps(result))
         return directories
 

@@ -5,7 +5,8 @@ import logging
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedvssl.federated.messages import PARTITION
+from fedvssl.errors import FedVSSLError
+from fedvssl.federated.messages import PARTITION, TYPED_ERROR
 
 logger = logging.getLogger('fedvssl')
 
@@ -41,6 +42,8 @@ def answer(app: ClientApp, message: Message, contexts: Contexts) -> Message:
     """Returns the app's reply, or an error reply if it raises, as all of Flower's engines do."""
     try:
         return app(message, contexts.of(message.metadata.dst_node_id))
+    except FedVSSLError as error:
+        return Message(Error(TYPED_ERROR + error.exit_code, str(error)), reply_to=message)
     except Exception as error:
         logger.debug('client app raised', exc_info=True)
         return Message(Error(CLIENT_APP_RAISED, f'{type(error).__name__}: {error}'), reply_to=message)

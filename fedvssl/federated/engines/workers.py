@@ -7,6 +7,7 @@ a process ahead of the oldest unanswered one, so that replies kept back for thei
 import contextlib
 import logging
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -119,9 +120,8 @@ class _Worker:
             theirs.close()
         job.tries += 1
         self.job, self.deadline, self._timeout = job, time.monotonic() + timeout, timeout
-        # If it died just now, the connection says so to whoever waits for the answer.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send(job.message)
+        # From a thread, because a process that does not read would block us past the deadline.
+        threading.Thread(target=_send, args=(self.connection, job.message), daemon=True).start()
 
     def finish(self) -> tuple[_Job, Message | None]:
         """Returns the job with its reply, or without one if the process died."""
@@ -155,6 +155,12 @@ class _Worker:
             self._process.join()
             self.connection.close()
             self._process = None
+
+
+def _send(connection: Connection, message: Message) -> None:
+    # If the process died or was killed meanwhile, the connection says so to whoever waits for the answer.
+    with contextlib.suppress(OSError, TypeError):  # a closed connection has no handle: TypeError
+        connection.send(message)
 
 
 def _serve(connection: Connection, make_app: AppFactory, num_clients: int) -> None:

@@ -13,6 +13,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from fedvssl.errors import ConfigError
 from fedvssl.federated.cohort import Cohorts, Roster
 from fedvssl.federated.messages import (
     ARRAYS,
@@ -36,13 +37,16 @@ class FederatedStrategy(Strategy):
     """Base of our strategies.
 
     Our server binds a strategy to the run's cohorts. Unbound, in a ServerApp of one's own that calls Flower's
-    ``strategy.start``, every connected node takes part in every round.
+    ``strategy.start``, every connected node takes part in every round, replies are not checked, and they are summed in
+    the order in which they arrive.
 
     Args:
         exchange: First components of the names that travel, e.g. ``('backbone',)``; empty: the whole model.
     """
 
     def __init__(self, exchange: Iterable[str] = ('backbone',)) -> None:
+        if isinstance(exchange, str):
+            raise ConfigError(f'federation.strategy.exchange: must be a list of names, not {exchange!r}')
         self.exchange = tuple(exchange)
         self._cohorts: Cohorts | None = None
         self._roster = Roster({})
