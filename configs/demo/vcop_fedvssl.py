@@ -11,8 +11,8 @@ data = dict(
     test_batch_size=20,
 )
 # Not the published optimiser: AdamW leaves VCOP's initial plateau within the demo's minutes, SGD does not.
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.0015, weight_decay=0.01),
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01),
                      clip_grad=dict(max_norm=40))
-schedule = dict(type='CosineSchedule')
+schedule = dict(type='StepSchedule', milestones=[0.75], gamma=0.1)
 federation = dict(rounds=24, clients_per_round=2, local_epochs=4, evaluate_every=12, workers=2,
                   strategy=dict(type='FedVSSL', alpha=0.9, beta=0.0))

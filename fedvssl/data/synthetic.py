@@ -29,8 +29,8 @@ from fedvssl import rng
 from fedvssl.errors import StorageError
 
 # Class -> pace in px per frame at the middle of the video. The two classes of a pair share theirs.
-PACES = dict(right=1.45, left=1.45, clockwise=0.85, anticlockwise=0.85, slow=0.3, fast=2.45, swell_flash=0.5,
-             flash_swell=0.5)
+PACES = dict(right=1.9, left=1.9, clockwise=1.15, anticlockwise=1.15, slow=0.45, fast=3.0, swell_flash=0.7,
+             flash_swell=0.7)
 CLASSES = tuple(PACES)
 WIDTH, HEIGHT = 64, 56
 FPS = 24
@@ -102,8 +102,8 @@ def _background(motion: Motion, progress: np.ndarray, look: np.random.Generator)
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     field = np.zeros((len(progress), HEIGHT, WIDTH, 3), np.float32)
     for _ in range(5):
-        kx = 2 * np.pi / WIDTH * look.choice([-4, -3, -2, 2, 3, 4])
-        ky = 2 * np.pi / HEIGHT * look.integers(-3, 4)
+        kx = 2 * np.pi / WIDTH * look.choice([-3, -2, 2, 3])
+        ky = 2 * np.pi / HEIGHT * look.integers(-2, 3)
         travelled = (kx * motion.velocity[0] + ky * motion.velocity[1]) * progress
         phase = (kx * x + ky * y)[None] - travelled[:, None, None] + look.uniform(0, 2 * np.pi)
         field += np.cos(phase.astype(np.float32))[..., None] * look.uniform(-28, 28, 3).astype(np.float32)

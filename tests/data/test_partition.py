@@ -118,3 +118,13 @@ def test_real_list_by_subject():
     assert_partition(parts, 841)
     assert len(parts) == 2
     assert_partition(IIDPartitioner(100)(videos, 0), 841)
+
+
+def test_held_out_videos_go_to_the_client_that_trains_on_their_value():
+    train = [Video(f'{site}{k}', 0, {'site': site}, 2 + k) for k, site in enumerate('ABCABC')]
+    test = [Video(f't{k}', 0, {'site': site}, 20 + k) for k, site in enumerate('CBC')]
+    partitioner = ColumnPartitioner('site')
+    assert [part.tolist() for part in partitioner(train, 7)] == [[0, 3], [1, 4], [2, 5]]
+    assert [part.tolist() for part in partitioner.held_out(train, test, 7)] == [[], [1], [0, 2]]
+    with pytest.raises(DataListError, match="line 9 .*no client trains on site 'D'"):
+        partitioner.held_out(train, [Video('x', 0, {'site': 'D'}, 9)], 7)

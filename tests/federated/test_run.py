@@ -339,3 +339,66 @@ def test_the_strategy_works_with_flowers_own_loop(tiny_config, tmp_path):
     assert list(arrays) == list(start.tensors)
     assert result.train_metrics_clientapp[2]['num-examples'] == 16
     assert not np.array_equal(arrays['backbone.conv1.conv.weight'], start.tensors['backbone.conv1.conv.weight'])
+
+
+def test_an_error_that_all_clients_share_ends_the_run_at_once_with_its_own_exit_code(tiny_videos, tiny_config, tmp_path,
+                                                                                   monkeypatch):
+    root, calls = tmp_path / 'videos', []
+    copy_videos(tiny_videos, root)
+    for video in (root / 'train').iterdir():
+        video.write_bytes(b'not a video')
+    original = client_module.Client.train
+    monkeypatch.setattr(client_module.Client, 'train', lambda *args: calls.append(1) or original(*args))
+    config = tiny_config()
+    with pytest.raises(BadVideosError, match='are unreadable'):
+        federate(replace(config, data=replace(config.data, root=str(root))), tmp_path / 'run', hook=Hook())
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(('exchange', 'message'), [
+    ('backbone', 'must be a list of names'), (['backbon'], r"the model has no part 'backbon'; did you mean 'backbone'"),
+])
+def test_an_exchange_of_nothing_is_refused(tiny_config, tmp_path, exchange, message):
+    with pytest.raises(ConfigError, match=message):
+        federate(tiny_config(strategy=dict(type='FedVSSL', exchange=exchange)), tmp_path, hook=Hook())
+
+
+def test_values_a_part_refuses_become_config_errors(tiny_config, tmp_path):
+    with pytest.raises(ConfigError, match='federation.strategy: cannot build'):
+        federate(tiny_config(strategy=dict(type='FedVSSL', alpha=(0, 9))), tmp_path, hook=Hook())
+    config = tiny_config()
+    for data in (replace(config.data, partition=dict(type='IIDPartitioner')),
+                 replace(config.data, backend='pyvav'),
+                 replace(config.data, train=replace(config.data.train, transforms=[dict(type='RandomCrop')]))):
+        with pytest.raises(ConfigError):
+            run_module.check_run(replace(config, data=data))
+    with pytest.raises(ConfigError, match='milestones'):
+        run_module.check_run(replace(config, schedule=dict(type='StepSchedule', milestones=[60, 120])))
+    with pytest.raises(ConfigError, match='data.test'):
+        evaluating = tiny_config(evaluate_every=1)
+        federate(replace(evaluating, data=replace(evaluating.data, test=None)), tmp_path, hook=Hook())
+
+
+def test_a_list_that_changed_is_not_the_same_run(tiny_videos, tiny_config, tmp_path):
+    root = tmp_path / 'videos'
+    copy_videos(tiny_videos, root)
+    config = tiny_config(rounds=1)
+    config = replace(config, data=replace(config.data, root=str(root)))
+    federate(config, tmp_path / 'run', hook=Hook())
+    rows = (root / 'annotations.csv').read_text().splitlines()
+    (root / 'annotations.csv').write_text('\n'.join(rows[:-1]) + '\n')
+    with pytest.raises(ConfigError, match='annotations_sha256'):
+        federate(config, tmp_path / 'run', resume=True, hook=Hook())
+
+
+def test_two_processes_cannot_share_a_work_directory(tiny_config, tmp_path):
+    store = RoundStore(tmp_path)
+    store.open({}, resume=False)
+    with pytest.raises(ConfigError, match='another process is running here'):
+        federate(tiny_config(), tmp_path, hook=Hook())
+    store.close()
+
+
+def test_a_commit_tells_what_it_was_computed_with(reference):
+    about = json.loads((reference[2] / 'rounds/latest/state.json').read_text())['about']
+    assert len(about['config_hash']) == 64 and about['environment']['packages']['torch'] and about['seed'] == 7

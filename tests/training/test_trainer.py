@@ -1,5 +1,7 @@
 """The training loop: the learning rate of each step, and that a re-armed trainer knows nothing of the last client."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from mmengine.logging import MessageHub
@@ -113,3 +115,23 @@ def test_predictions_stand_beside_their_targets_and_change_nothing(trainer):
     assert scores.shape == (6, 6) and torch.allclose(scores[2:4], again, atol=1e-6)
     assert targets.tolist() == [int(t) for batch in data for t in batch['data_samples']['target']]
     assert equal(snapshot(trainer), before)
+
+
+def test_rearm_forgets_gradients_that_were_not_yet_applied(tiny_config):
+    """With gradient accumulation, what one client left over must not reach the next."""
+    config = tiny_config()
+    wrapper = dict(config.optim_wrapper, accumulative_counts=2)
+    trainer = build_trainer(replace(config, optim_wrapper=wrapper))
+    start = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    batch = dict(inputs=torch.randint(256, (2, 3, 4, 16, 16, 3), dtype=torch.uint8),
+                 data_samples=dict(target=torch.tensor([0, 3])))
+
+    def train(steps):
+        trainer.rearm(start)
+        trainer.fit([batch] * steps, Span(0, 1, steps))
+        return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+
+    fresh = train(2)
+    train(1)
+    again = train(2)
+    assert all(torch.equal(fresh[name], again[name]) for name in fresh)
