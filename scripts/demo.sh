@@ -16,12 +16,10 @@ python=.venv/bin/python
 out=${FEDVSSL_DEMO_DIR:-work_dirs/demo-$(date +%Y%m%d-%H%M%S)}
 begun=$SECONDS
 
-if [ ! -f data/demo/annotations.csv ]; then
-    echo "== generating 640 videos"
-    $python scripts/generate_videos.py --out data/demo
-fi
+echo "== generating 640 videos, unless they are there"
+$python scripts/generate_videos.py --out data/demo
 
-pretrained=() scratch=()
+pretraining=() pretrained=() scratch=()
 for seed in "${seeds[@]}"; do
     echo "== seed $seed: federated pretraining"
     $python tools/fed_train.py configs/demo/vcop_fedvssl.py --work-dir "$out/pretrain-$seed" --cfg-options seed="$seed"
@@ -34,8 +32,9 @@ for seed in "${seeds[@]}"; do
         --work-dir "$out/finetuned-$seed" --cfg-options seed="$seed"
     wait "$beside" || { cat "$out/scratch-$seed.txt"; exit 1; }
     tail -n 1 "$out/scratch-$seed.txt"
-    pretrained+=("$out/finetuned-$seed") scratch+=("$out/scratch-$seed")
+    pretraining+=("$out/pretrain-$seed") pretrained+=("$out/finetuned-$seed") scratch+=("$out/scratch-$seed")
 done
 
 echo "== result ($((SECONDS - begun)) s)"
-$python tools/report.py compare --first "${pretrained[@]}" --second "${scratch[@]}" --out "$out/table.json"
+$python tools/report.py compare --first "${pretrained[@]}" --second "${scratch[@]}" \
+    --pretraining "${pretraining[@]}" --out "$out/table.json"

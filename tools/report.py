@@ -20,18 +20,21 @@ def main() -> None:
     compare_parser = commands.add_parser('compare', help='two arms of fine-tuning runs')
     compare_parser.add_argument('--first', type=Path, nargs='+', required=True, metavar='DIR')
     compare_parser.add_argument('--second', type=Path, nargs='+', required=True, metavar='DIR')
+    compare_parser.add_argument('--pretraining', type=Path, nargs='*', default=[], metavar='DIR',
+                                help='federated runs whose held-out pretext accuracy is to be shown as well')
     compare_parser.add_argument('--names', nargs=2, default=('federated backbone', 'scratch'))
     compare_parser.add_argument('--out', type=Path, help='file to write: .md for the table, .json for its figures')
     args = parser.parse_args()
 
-    from fedvssl.report.comparison import compare, to_json, to_markdown
+    from fedvssl.report.comparison import compare, pretext_accuracy, to_json, to_markdown
     from fedvssl.state import write_json
 
     comparison = compare(args.first, args.second)
-    table = to_markdown(comparison, *args.names)
+    pretext = [pretext_accuracy(directory) for directory in args.pretraining]
+    table = to_markdown(comparison, *args.names, pretext)
     print(table)
     if args.out and args.out.suffix == '.json':
-        write_json(args.out, to_json(comparison, *args.names))
+        write_json(args.out, to_json(comparison, *args.names, pretext))
     elif args.out:
         args.out.write_text(table + '\n')
 

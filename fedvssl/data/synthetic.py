@@ -15,11 +15,13 @@ Every video is a real file: H.264 in ``.mp4`` and MPEG-4 part 2 in ``.avi``, alt
 """
 
 import csv
+import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -160,7 +162,8 @@ def entries(num_train: int, num_test: int) -> Iterator[Entry]:
 def generate(root: Path, num_train: int = 240, num_test: int = 400, seed: int = 7, workers: int | None = None) -> Path:
     """Writes a set below `root` and returns its annotation file (``path,label,group,split``; labels from 0).
 
-    The annotation file is written last: where it exists, the set is complete.
+    The annotation file is removed first and written last: where it exists, the set is complete. A set that these
+    arguments and this version of the module made is left as it is.
 
     Args:
         root: Directory to write to; made if missing.
@@ -173,13 +176,19 @@ def generate(root: Path, num_train: int = 240, num_test: int = 400, seed: int = 
         StorageError: If a file cannot be written.
     """
     rows = list(entries(num_train, num_test))
+    recipe = dict(num_train=num_train, num_test=num_test, seed=seed, module=sha256(Path(__file__).read_bytes()).hexdigest())
+    annotations, stamp = root / 'annotations.csv', root / 'recipe.json'
+    if annotations.is_file() and stamp.is_file() and stamp.read_text() == json.dumps(recipe):
+        return annotations
     try:
+        annotations.unlink(missing_ok=True)
         for split in ('train', 'test'):
             (root / split).mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context('forkserver')) as pool:
             for _ in pool.map(partial(_write_entry, root, seed), rows, chunksize=8):
                 pass
-        return _write_annotations(root / 'annotations.csv', rows)
+        stamp.write_text(json.dumps(recipe))
+        return _write_annotations(annotations, rows)
     except OSError as error:
         raise StorageError(f'{root}: cannot write the generated videos: {error}') from error
 
@@ -201,7 +210,7 @@ def write_video(file: Path, frames: np.ndarray, fps: int = FPS) -> None:
     """Encodes frames (T, H, W, 3) uint8 RGB, H and W even: H.264 into ``.mp4``, MPEG-4 part 2 into ``.avi``."""
     import av
 
-    codec, quality = ('libx264', {'crf': '18', 'preset': 'veryfast'}) if file.suffix == '.mp4' else ('mpeg4', {})
+    codec, quality = ('libx264', {'crf': '18', 'preset': 'superfast'}) if file.suffix == '.mp4' else ('mpeg4', {})
     with av.open(str(file), 'w') as container:
         stream = container.add_stream(codec, rate=fps, options=quality)
         assert isinstance(stream, av.VideoStream)

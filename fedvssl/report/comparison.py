@@ -106,14 +106,26 @@ def _normal(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values) - half, statistics.fmean(values) + half
 
 
-def to_json(comparison: Comparison, first: str, second: str) -> dict[str, Any]:
+def pretext_accuracy(work_dir: Path) -> float:
+    """Returns the last measured held-out accuracy, 0..1, of a federated run's pretext task.
+
+    Raises:
+        DataListError: If the run did not measure any.
+    """
+    try:
+        return json.loads((work_dir / 'rounds/latest/state.json').read_text())['metrics']['test_accuracy']
+    except (OSError, ValueError, KeyError) as error:
+        raise DataListError(f'{work_dir}: its newest round has no test_accuracy ({error})') from error
+
+
+def to_json(comparison: Comparison, first: str, second: str, pretext: Sequence[float] = ()) -> dict[str, Any]:
     """Returns the comparison as JSON values, with the environment that computed it."""
     return dict(first=first, second=second, **asdict(comparison), difference=comparison.difference,
-                environment=describe_environment())
+                pretext_accuracy=list(pretext), environment=describe_environment())
 
 
-def to_markdown(comparison: Comparison, first: str, second: str) -> str:
-    """Returns the comparison as a Markdown table, accuracies in percent."""
+def to_markdown(comparison: Comparison, first: str, second: str, pretext: Sequence[float] = ()) -> str:
+    """Returns the comparison as a Markdown table, accuracies in percent; `pretext` adds the held-out pretext accuracy."""
     rows = ['| fine-tuned from | top-1, % | per seed |', '|---|---|---|',
             _row(first, comparison.first), _row(second, comparison.second)]
     pairs = zip(comparison.first, comparison.second, strict=True)
@@ -123,6 +135,8 @@ def to_markdown(comparison: Comparison, first: str, second: str) -> str:
              f'{_span(comparison.over_videos)}']
     if comparison.over_seeds:
         notes.append(f'over the {len(comparison.seeds)} seeds (Student): {_span(comparison.over_seeds)}')
+    if pretext:
+        notes.append(f'pretext accuracy on held-out videos, %: {", ".join(f"{100 * value:.1f}" for value in pretext)}')
     return '\n'.join(rows) + '\n\n' + '; '.join(notes) + '.'
 
 
