@@ -125,7 +125,7 @@ def to_json(comparison: Comparison, first: str, second: str, pretext: Sequence[f
 
 
 def to_markdown(comparison: Comparison, first: str, second: str, pretext: Sequence[float] = ()) -> str:
-    """Returns the comparison as a Markdown table, accuracies in percent; `pretext` adds the held-out pretext accuracy."""
+    """Returns the comparison as a Markdown table, in percent; `pretext` adds held-out pretext accuracies."""
     rows = ['| fine-tuned from | top-1, % | per seed |', '|---|---|---|',
             _row(first, comparison.first), _row(second, comparison.second)]
     pairs = zip(comparison.first, comparison.second, strict=True)
