@@ -120,7 +120,7 @@ def pretext_accuracy(work_dir: Path) -> float:
 
 def to_json(comparison: Comparison, first: str, second: str, pretext: Sequence[float] = ()) -> dict[str, Any]:
     """Returns the comparison as JSON values, with the environment that computed it."""
-    return dict(first=first, second=second, **asdict(comparison), difference=comparison.difference,
+    return dict(**asdict(comparison), names=[first, second], difference=comparison.difference,
                 pretext_accuracy=list(pretext), environment=describe_environment())
 
 

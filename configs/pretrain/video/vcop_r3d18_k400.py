@@ -1,7 +1,7 @@
 # Federated VCOP on Kinetics-400 as published: R3D-18, 100 clients, 5 a round, 540 rounds of one epoch, 16x112x112.
 #   python tools/fed_train.py configs/pretrain/video/vcop_r3d18_k400.py --cfg-options runtime.device=cuda
-# Expected: about a day on six RTX 3090, says the authors' README. Result: not run. The clients are an IID partition of
-# the run's seed; the published client lists are not used yet.
+# Needs data/kinetics400/annotations.csv. Result: not run; no time is known for this command (the authors' README says
+# about a day on six RTX 3090 for theirs). The clients are an IID partition of the run's seed, not the published lists.
 _base_ = [
     '../../_base_/models/vcop_r3d18.py',
     '../../_base_/data/vcop_16x112.py',
