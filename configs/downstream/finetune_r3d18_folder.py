@@ -32,4 +32,4 @@ data = dict(
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01),
                      clip_grad=dict(max_norm=40))
 schedule = dict(type='StepSchedule', milestones=[0.6, 0.85], gamma=0.1)
-training = dict(epochs=30, evaluate_every=10)
+training = dict(epochs=20, evaluate_every=20)
