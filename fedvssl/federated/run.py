@@ -105,7 +105,7 @@ def _build_grid(config: RunConfig, work_dir: Path, num_clients: int) -> LocalGri
     settings = config.section('federation')
     make_app = partial(build_client_app, config, work_dir.resolve())
     if settings.workers == 0:
-        logger.info('workers=0: clients run in this process; one that dies or hangs takes the run with it')
+        logger.warning('workers=0: clients run in this process; one that dies or hangs takes the run with it')
         return LocalGrid(make_app, num_clients)
     return WorkerGrid(make_app, num_clients, settings.workers, settings.client_timeout)
 

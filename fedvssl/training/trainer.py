@@ -60,7 +60,10 @@ class Trainer:
     """
 
     def __init__(self, model: VideoModel, optim_wrapper: dict, schedule: Schedule, device: str = 'cpu') -> None:
-        self.model = model.to(device)
+        try:
+            self.model = model.to(device)
+        except (RuntimeError, AssertionError) as error:  # the latter if torch was built without CUDA
+            raise ConfigError(f'runtime.device: cannot use {device!r}: {str(error).splitlines()[0]}') from error
         self.schedule = schedule
         try:
             self.optim_wrapper = build_optim_wrapper(self.model, dict(optim_wrapper))

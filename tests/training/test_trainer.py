@@ -136,3 +136,9 @@ def test_rearm_forgets_gradients_that_were_not_yet_applied(tiny_config):
     train(1)
     again = train(2)
     assert all(torch.equal(fresh[name], again[name]) for name in fresh)
+
+
+def test_a_device_that_is_not_there(tiny_config):
+    config = tiny_config()
+    with pytest.raises(ConfigError, match="runtime.device: cannot use 'cudaa'"):
+        build_trainer(replace(config, runtime=replace(config.runtime, device='cudaa')))
