@@ -78,7 +78,8 @@ def test_json_and_pretext_accuracy(arm, tmp_path):
     values = json.loads(json.dumps(to_json(comparison, 'federated', 'scratch', [0.5])))
     assert values['names'] == ['federated', 'scratch'] and values['pretext_accuracy'] == [0.5]
     assert values['first'] == [0.75, 0.5, 1.0] and values['difference'] == pytest.approx(1 / 3)
-    assert to_markdown(comparison, 'a', 'b', [0.5, 0.25]).endswith('pretext accuracy on held-out videos, %: 50.0, 25.0.')
+    table = to_markdown(comparison, 'a', 'b', [0.5, 0.25])
+    assert table.endswith('pretext accuracy on held-out videos, %: 50.0, 25.0.')
     (tmp_path / 'run/rounds/latest').mkdir(parents=True)
     state = tmp_path / 'run/rounds/latest/state.json'
     state.write_text(json.dumps(dict(metrics=dict(test_accuracy=0.75))))
