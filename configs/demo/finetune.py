@@ -1,6 +1,7 @@
 # Demo: fine-tuning on the 240 labelled training videos, test on 400, by the published test protocol in small.
 #   python tools/finetune.py configs/demo/finetune.py --pretrained work_dirs/demo
-# Result (one core each, about 40 s): top-1 42.7 % from the federated backbone, 36.3 % from scratch (table.json beside this).
+# Result (one core each, about 40 s, three seeds): top-1 42.7 % from the federated backbone, 36.3 % from scratch; see
+# table.json beside this file.
 # No flip: it would swap two of the classes.
 _base_ = ['../_base_/models/tiny_r3d18.py', '../_base_/data/demo.py']
 model = dict(type='Recognizer', head=dict(type='mmaction.I3DHead', num_classes=8, dropout_ratio=0.0, init_std=0.01))

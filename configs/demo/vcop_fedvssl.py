@@ -1,6 +1,7 @@
 # Demo: federated VCOP pretraining on generated videos, 2 of 4 clients a round, FedVSSL(0.9, 0).
 #   bash scripts/demo.sh, or: python tools/fed_train.py configs/demo/vcop_fedvssl.py --work-dir work_dirs/demo
-# Result (2 CPU cores, about 80 s): held-out pretext accuracy 94.8, 91.8, 93.0 % for seeds 7, 8, 9 (table.json beside this).
+# Result (2 CPU cores, about 110 s): held-out pretext accuracy 94.8, 91.8, 93.0 % for seeds 7, 8, 9; see table.json
+# beside this file.
 _base_ = ['../_base_/models/tiny_r3d18.py', '../_base_/data/demo.py']
 model = dict(type='VCOP', head=dict(type='VCOPHead', hidden_channels=64, dropout=0.0))
 data = dict(

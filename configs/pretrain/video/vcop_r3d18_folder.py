@@ -1,7 +1,7 @@
 # Federated VCOP on any folder of videos with a CSV: narrow R3D-18 (1.2 M parameters), 8 frames of 56x56, on a CPU.
 #
-# Here on asl24, real clips of 24 hand signs by two people; 4 IID clients share the 473 clips of one, the 368 of the other
-# are held out:
+# Here on asl24, real clips of 24 hand signs by two people: 4 IID clients share the 473 clips of one of them; the 368
+# clips of the other are held out.
 #   python tools/fed_train.py configs/pretrain/video/vcop_r3d18_folder.py --work-dir work_dirs/asl24 --cfg-options \
 #       data.root=$FEDVSSL_DATA/video/asl24/clips data.annotations=../clips.csv
 # Result (2 cores, 367 s, seed 7): not learned in these 10 rounds. Loss 1.789 (ln 6 = 1.792), accuracy 19.0 % on the
