@@ -69,13 +69,13 @@ def test_another_size_is_refused(video):
 
 
 def test_a_child_that_does_not_answer_is_killed(video):
-    with open_video(video('h264_gop12'), 'decord', timeout=1.0) as reader:
-        pid = _child_pid()
+    with open_video(video('h264_gop12'), 'decord') as reader:
+        pid, reader._timeout = _child_pid(), 1.0
         os.kill(pid, signal.SIGSTOP)
         start = time.monotonic()
         with pytest.raises(VideoDecodeError, match='no answer within 1 s; the decoder was killed'):
             reader.get([1])
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 15  # far from for ever, even on a busy machine
         assert not _is_alive(pid)
         reader._timeout = 20.0
         assert read_numbers(reader.get([2, 1])) == [2, 1]  # by a new child

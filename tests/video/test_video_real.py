@@ -38,7 +38,7 @@ def test_broken_files_give_frames_or_our_error(real_videos):
         except VideoDecodeError as error:
             refused.add(path.name)
             assert str(path) in str(error)
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 30
     assert refused >= NO_VIDEO | {'zeroed_middle.mp4'}
     assert 'edit_list_deadlocks_decord.mp4' not in refused
 
@@ -67,14 +67,14 @@ def test_decord_may_hang(real_videos):
     path = real_videos / 'broken/edit_list_deadlocks_decord.mp4'
     start = time.monotonic()
     with pytest.raises(VideoDecodeError, match='decord counts 300 frames, the frame index 165'):
-        open_video(path, 'decord', timeout=1.0)
+        open_video(path, 'decord')
     child = ChildProcess('fedvssl.video.decord_child')
     child.request({'path': str(path), 'indices': [], 'from_start': False}, 20, 0)
     start = time.monotonic()
     with pytest.raises(ChildGoneError, match='no answer within 1.5 s; the decoder was killed'):
         indices = np.linspace(0, 299, 16).astype(int).tolist()
         child.request({'path': str(path), 'indices': indices, 'from_start': False}, 1.5, 10 ** 8)
-    assert time.monotonic() - start < 3.5
+    assert time.monotonic() - start < 15  # far from for ever, even on a busy machine
     good = str(real_videos / 'singles/mmaction2_part_0.mp4')
     header, pixels = child.request({'path': good, 'indices': [0, 5], 'from_start': False}, 20, 10 ** 8)
     child.close()
