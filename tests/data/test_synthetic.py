@@ -71,10 +71,15 @@ def ridge_accuracy(train, train_labels, test, test_labels, penalty):
 
 
 @pytest.fixture(scope='module')
-def default_set():
-    """Frames and labels of the default set's videos, without the codecs."""
-    rows = list(entries(240, 400))
-    return [render(row.index, row.label, row.group, seed=7) for row in rows], np.array([row.label for row in rows])
+def default_set(tmp_path_factory):
+    """Frames, as decoded from the files, and labels of the default set's videos."""
+    root, rows = tmp_path_factory.mktemp('default'), list(entries(240, 400))
+    generate(root)
+    videos = []
+    for row in rows:
+        with open_video(root / row.path) as reader:
+            videos.append(reader.get(range(len(reader))))
+    return videos, np.array([row.label for row in rows])
 
 
 def single_frames(videos, position):
