@@ -71,7 +71,7 @@ class RunningMean:
                 accumulated *= factor
 
     def mean(self) -> dict[str, np.ndarray]:
-        """Returns the mean, floating-point tensors in float64; `round_to` casts them back.
+        """Returns the mean, floating-point tensors in float64; `round_to_source` casts them back.
 
         Raises:
             ValueError: If nothing was added, or only models of weight zero.

@@ -19,7 +19,7 @@ from fedvssl.config import RunConfig
 from fedvssl.data.dataset import ClipDataset, build_dataset, read_videos
 from fedvssl.data.loader import ClipLoader
 from fedvssl.data.partition import build_held_out, build_partitions
-from fedvssl.errors import ConfigError
+from fedvssl.errors import ConfigError, DataListError
 from fedvssl.federated.messages import (
     ARRAYS,
     BAD_VIDEOS,
@@ -165,6 +165,8 @@ class Client:
         self._load(message, partition)
         indices = self.test_split.partitions[partition]
         predictions, targets = self.trainer.predict(self.test_split.loader.in_order(indices, self.config.seed, 'test'))
+        if not len(targets):
+            raise DataListError(f'client {partition} has no readable held-out videos')
         accuracy = float((predictions.argmax(dim=1) == targets).double().mean())
         results = MetricRecord({'accuracy': accuracy, EXAMPLES: len(targets)})
         return Message(RecordDict({METRICS: results}), reply_to=message)

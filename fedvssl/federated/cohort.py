@@ -1,5 +1,6 @@
 """Which clients train in a round, and where they are."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from flwr.serverapp import Grid
 from fedvssl import rng
 from fedvssl.errors import QuorumError
 from fedvssl.federated.messages import METRICS, PARTITION, scalar
+
+logger = logging.getLogger('fedvssl')
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,10 @@ class Roster:
 def _unique(replies: Iterable[Message], num_clients: int) -> dict[int, int]:
     partitions: dict[int, int] = {}
     for reply in replies:
-        if reply.has_error():
-            continue  # not there: a failure like any other, met again when its partition is drawn
+        if reply.has_error():  # a failure like any other, met again when the node's partition is drawn
+            logger.warning('node %d does not say which partition it holds: %s', reply.metadata.src_node_id,
+                           reply.error.reason)
+            continue
         node = reply.metadata.src_node_id
         partition = int(scalar(reply.content.metric_records[METRICS], PARTITION))
         if not 0 <= partition < num_clients:

@@ -5,7 +5,7 @@
 #   python tools/fed_train.py configs/pretrain/video/vcop_r3d18_folder.py --work-dir work_dirs/asl24 --cfg-options \
 #       data.root=$FEDVSSL_DATA/video/asl24/clips data.annotations=../clips.csv
 # Result (2 cores, 367 s, seed 7): not learned in these 10 rounds. Loss 1.789 (ln 6 = 1.792), accuracy 19.0 % on the
-# clients' own and 16.9 % on the held-out videos, chance 16.7 %. Longer runs were not tried.
+# clients' own and 16.8 % on the held-out videos, chance 16.7 %. Longer runs were not tried.
 _base_ = ['../../_base_/data/folder.py']
 model = dict(
     type='VCOP',
