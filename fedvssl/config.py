@@ -33,6 +33,7 @@ class PhaseConfig:
     split: str | None
     sampler: dict
     transforms: list
+    independent_clips: bool = False  # whether each clip of a sample is transformed by draws of its own
 
 
 @dataclass(frozen=True)
@@ -290,6 +291,10 @@ def _check(cfg: Any, registry: Any, path: str) -> None:
         # Arguments annotated as `dict` are configs of parts; other libraries' are recognised by their `type`.
         if isinstance(value, Mapping) and ('type' in value or known.get(key) is dict):
             _check(value, registry, _join(path, key))
+        if isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                if isinstance(item, Mapping):
+                    _check(item, registry, f'{_join(path, key)}[{index}]')
 
 
 def _names(registry: Any) -> set[str]:

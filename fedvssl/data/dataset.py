@@ -36,16 +36,19 @@ class ClipDataset:
         transforms: Applied in order to all frames of a sample.
         backend: Video reader, see `fedvssl.video.open_video`.
         replace_bad: Whether an unreadable video is replaced (training) or left out (evaluation).
+        independent_clips: Whether each clip of a sample is transformed by draws of its own; by default all clips of a
+            sample share theirs.
     """
 
     def __init__(self, videos: Sequence[Video], root: Path, sampler: Sampler, transforms: Sequence[Transform],
-                 backend: str = 'auto', replace_bad: bool = True) -> None:
+                 backend: str = 'auto', replace_bad: bool = True, independent_clips: bool = False) -> None:
         self.videos = list(videos)
         self.root = root
         self.sampler = sampler
         self.transforms = list(transforms)
         self.backend = backend
         self.replace_bad = replace_bad
+        self.independent_clips = independent_clips
         self.bad: dict[str, str] = {}  # path -> reason, of every unreadable video met so far
 
     def __len__(self) -> int:
@@ -61,8 +64,8 @@ class ClipDataset:
             among: Indices a replacement may come from; all by default.
 
         Returns:
-            ``inputs`` uint8 (M, T, H, W, 3) and ``target`` (the sampler's, or else the label); None if the video is
-            unreadable and not to be replaced.
+            ``inputs`` uint8 (M, T, H, W, 3), ``target`` (the sampler's, or else the label) and ``seed`` (of what is
+            drawn for the sample on the device, 0..2^63 - 1); None if the video is unreadable and not to be replaced.
 
         Raises:
             BadVideosError: If the video and all its replacements are unreadable.
@@ -86,15 +89,28 @@ class ClipDataset:
         try:
             with open_video(resolve(self.root, video.path), self.backend) as reader:
                 plan = self.sampler(len(reader), random)
-                frames = reader.get(plan.indices.ravel())
+                distinct, places = np.unique(plan.indices, return_inverse=True)
+                frames = reader.get(distinct)
         except VideoDecodeError as error:
             logger.warning('unreadable video: %s', error)
             self.bad[video.path] = str(error)
             return None
+        clips = self._transformed(frames, places.reshape(plan.indices.shape), random)
+        return dict(inputs=clips, target=video.label if plan.target is None else plan.target,
+                    seed=rng.stream_seed(seed, 'device', *names, index) >> 1)
+
+    def _transformed(self, frames: np.ndarray, places_MT: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Returns the transformed clips (M, T, H, W, 3) that take `places_MT` of the distinct frames; a frame that is
+        shown several times, such as a frozen one, is transformed once.
+        """
+        if self.independent_clips and len(places_MT) > 1:
+            return np.concatenate([self._transformed(frames, places_T[None], random) for places_T in places_MT])
+        shown, places = np.unique(places_MT, return_inverse=True)
+        if len(shown) < len(frames):
+            frames = frames[shown]
         for transform in self.transforms:
             frames = transform(frames, random)
-        clips = np.ascontiguousarray(frames).reshape(*plan.indices.shape, *frames.shape[1:])
-        return dict(inputs=clips, target=video.label if plan.target is None else plan.target)
+        return frames[places.reshape(places_MT.shape)]
 
     def check_bad(self, limit: float, total: int | None = None) -> None:
         """Stops the run when too many videos were unreadable.
@@ -130,4 +146,4 @@ def build_dataset(data: DataConfig, phase: PhaseConfig, videos: Sequence[Video],
         raise DataListError(f'{Path(data.root) / data.annotations}: no videos in split {phase.split!r}')
     return ClipDataset(videos, Path(data.root), build(SAMPLERS, phase.sampler, 'data sampler'),
                        [build(TRANSFORMS, cfg, 'data transforms') for cfg in phase.transforms], data.backend,
-                       replace_bad)
+                       replace_bad, phase.independent_clips)

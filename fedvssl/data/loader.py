@@ -90,6 +90,6 @@ class ClipLoader:
 
 
 def collate(samples: list[dict[str, Any]]) -> Batch:
-    """Stacks samples into ``inputs`` uint8 (B, M, T, H, W, 3) and ``data_samples`` with ``target`` int64 (B,)."""
+    """Stacks samples into ``inputs`` uint8 (B, M, T, H, W, 3) and ``data_samples``: ``target``, ``seed`` int64 (B,)."""
     return dict(inputs=torch.from_numpy(np.stack([sample['inputs'] for sample in samples])),
-                data_samples=dict(target=torch.tensor([sample['target'] for sample in samples])))
+                data_samples={key: torch.tensor([sample[key] for sample in samples]) for key in ('target', 'seed')})

@@ -167,8 +167,7 @@ class Client:
         predictions, targets = self.trainer.predict(self.test_split.loader.in_order(indices, self.config.seed, 'test'))
         if not len(targets):
             raise DataListError(f'client {partition} has no readable held-out videos')
-        accuracy = float((predictions.argmax(dim=1) == targets).double().mean())
-        results = MetricRecord({'accuracy': accuracy, EXAMPLES: len(targets)})
+        results = MetricRecord({**self.trainer.model.score(predictions, targets), EXAMPLES: len(targets)})
         return Message(RecordDict({METRICS: results}), reply_to=message)
 
 

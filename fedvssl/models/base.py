@@ -63,7 +63,7 @@ class VideoModel(BaseModel):
 
         Args:
             inputs: Normalised clips (B, M, 3, T, H, W), M clips a sample.
-            data_samples: What the loss needs, e.g. ``target`` int64 (B,).
+            data_samples: What the task needs, e.g. ``target`` int64 (B,).
             mode: ``tensor`` (features), ``loss`` (dict with ``loss`` and what is worth logging) or ``predict``.
         """
         if mode == 'tensor':
@@ -71,7 +71,7 @@ class VideoModel(BaseModel):
         if mode == 'loss':
             return self.loss(inputs, data_samples or {})
         if mode == 'predict':
-            return self.predict(inputs)
+            return self.predict(inputs, data_samples or {})
         raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', not {mode!r}")
 
     def features(self, inputs: Tensor) -> Tensor:
@@ -83,21 +83,30 @@ class VideoModel(BaseModel):
         """Returns the training loss (key ``loss``) and further scalars to log."""
 
     @abstractmethod
-    def predict(self, inputs: Tensor) -> Tensor:
+    def predict(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> Tensor:
         """Returns what an evaluation compares with the target."""
+
+    @abstractmethod
+    def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+        """Returns how good the predictions (n, ...) of n samples are, given their targets (n, ...)."""
 
 
 class ClipClassifier(VideoModel):
     """A video model whose task is a classification: cross-entropy on logits."""
 
     @abstractmethod
-    def predict(self, inputs: Tensor) -> Tensor:
+    def predict(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> Tensor:
         """Returns logits (B, classes)."""
 
     def loss(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns the mean cross-entropy and the share of correct answers over the batch."""
-        logits, target = self.predict(inputs), data_samples['target']
+        logits, target = self.predict(inputs, data_samples), data_samples['target']
         return dict(loss=F.cross_entropy(logits, target), accuracy=share_correct(logits, target))
+
+    def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+        """Returns the accuracy of logits (n, classes) and their mean cross-entropy."""
+        return dict(accuracy=float((predictions.argmax(dim=1) == targets).double().mean()),
+                    loss=float(F.cross_entropy(predictions, targets)))
 
 
 def share_correct(logits: Tensor, target: Tensor) -> Tensor:

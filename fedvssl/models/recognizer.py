@@ -14,7 +14,7 @@ from fedvssl.registry import MODELS
 class Recognizer(ClipClassifier):
     """Action recognition from one or several clips of a video."""
 
-    def predict(self, inputs: Tensor) -> Tensor:
+    def predict(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> Tensor:
         """Returns logits (B, classes), averaged over the M clips of each video; `inputs` is (B, M, 3, T, H, W)."""
         batch, clips = inputs.shape[:2]
         return self.head(self.features(inputs)).view(batch, clips, -1).mean(dim=1)

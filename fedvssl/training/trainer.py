@@ -124,12 +124,12 @@ class Trainer:
             yield self.model
 
     def predict(self, batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
-        """Returns predictions (n, ...) and targets (n,) of all batches, on the CPU; no batches, no predictions."""
+        """Returns predictions (n, ...) and targets (n, ...) of all batches, on the CPU; no batches, no predictions."""
         predictions, targets = [], []
         with self.evaluating() as model:
             for batch in batches:
                 data = model.data_preprocessor(batch)
-                predictions.append(model(data['inputs'], mode='predict').cpu())
+                predictions.append(model(data['inputs'], data['data_samples'], mode='predict').cpu())
                 targets.append(data['data_samples']['target'].cpu())
         if not predictions:  # no video was readable: that is for the caller to report
             return torch.empty(0), torch.empty(0, dtype=torch.int64)

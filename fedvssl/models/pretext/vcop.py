@@ -53,7 +53,7 @@ class VCOPHead(BaseModule):
 class VCOP(ClipClassifier):
     """Clip order prediction; the target is the permutation's index in lexicographic order."""
 
-    def predict(self, inputs: Tensor) -> Tensor:
+    def predict(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> Tensor:
         """Returns permutation logits (B, M!) for shuffled tuples (B, M, 3, T, H, W)."""
         batch, clips = inputs.shape[:2]
         pooled = self.features(inputs).mean(dim=(2, 3, 4))
