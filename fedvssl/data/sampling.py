@@ -4,6 +4,7 @@ A sampler turns the number of frames N into a plan: indices (M, T) of M clips of
 sampling itself makes one. Rules and golden values: CtP's and FedVSSL's published code.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Protocol
@@ -90,22 +91,72 @@ class VCOPSampler:
 
 @SAMPLERS.register_module()
 class RandomClipSampler:
-    """One clip with a uniform random start, for fine-tuning (published: 16 frames, stride 2).
+    """One or several clips, each with a uniform random start, for fine-tuning (published: 16 frames, stride 2), CtP,
+    Rot3D (strides 1 to 5, jittered) and video MoCo (two clips, strides 1 to 4, jittered).
+
+        f . f . f . f      T = 4, stride 2: span = (T - 1) stride + 1 = 7
+        f . . f f . . f    jitter moves each frame by 0..stride - 1, here 0, 1, 0, 1
+
+    The start is uniform over all that fit, jitter apart; frames beyond the video's end are its last frame.
+
+    Args:
+        clip_length: Frames of a clip, T.
+        stride: Distance of neighbouring frames, or several to choose from uniformly, clip by clip.
+        jitter: Whether each frame moves by U{0..stride - 1}.
+        num_clips: Clips of a sample, M, drawn independently.
+    """
+
+    def __init__(self, clip_length: int = 16, stride: int | Sequence[int] = 2, jitter: bool = False,
+                 num_clips: int = 1) -> None:
+        strides = [stride] if isinstance(stride, int) else list(stride)
+        _require_positive('RandomClipSampler', clip_length=clip_length, num_clips=num_clips,
+                          stride=min(strides, default=0))
+        self.clip_length, self.strides, self.jitter, self.num_clips = clip_length, strides, jitter, num_clips
+
+    def __call__(self, num_frames: int, random: np.random.Generator) -> ClipPlan:
+        """Plans the clips; a short video starts at 0."""
+        return ClipPlan(np.stack([self._clip(num_frames, random) for _ in range(self.num_clips)]))
+
+    def _clip(self, num_frames: int, random: np.random.Generator) -> np.ndarray:
+        stride = self.strides[random.integers(len(self.strides))] if len(self.strides) > 1 else self.strides[0]
+        start = _uniform_start(num_frames, self.clip_length, stride, random)
+        indices = start + stride * np.arange(self.clip_length)
+        if self.jitter and stride > 1:
+            indices += random.integers(stride, size=self.clip_length)
+        return np.minimum(indices, num_frames - 1)
+
+
+def _uniform_start(num_frames: int, clip_length: int, stride: int, random: np.random.Generator) -> int:
+    """Returns a uniform start of a clip that fits, or 0."""
+    span = (clip_length - 1) * stride + 1
+    return int(random.integers(max(num_frames - span, 0) + 1))
+
+
+@SAMPLERS.register_module()
+class SpeedSampler:
+    """One clip at a random playback rate; the target is the rate's place in the list.
+
+    A negative stride shows the same frames backwards, and stride 0 one frame T times. The start is uniform over all
+    that fit; frames beyond the video's end are its last frame.
 
     Args:
         clip_length: Frames of the clip, T.
-        stride: Distance of neighbouring frames.
+        strides: Playback rates, in frames of the video per frame of the clip.
     """
 
-    def __init__(self, clip_length: int = 16, stride: int = 2) -> None:
-        _require_positive('RandomClipSampler', clip_length=clip_length, stride=stride)
-        self.clip_length, self.stride = clip_length, stride
+    def __init__(self, clip_length: int = 16, strides: Sequence[int] = (-4, -2, -1, 0, 1, 2, 4)) -> None:
+        _require_positive('SpeedSampler', clip_length=clip_length)
+        if len(set(strides)) != len(strides) or len(strides) < 2:
+            raise ConfigError(f'SpeedSampler: strides must be at least two different numbers, not {list(strides)}')
+        self.clip_length, self.strides = clip_length, list(strides)
 
     def __call__(self, num_frames: int, random: np.random.Generator) -> ClipPlan:
-        """Plans one clip; a short video starts at 0 and repeats its last frame."""
-        span = (self.clip_length - 1) * self.stride + 1
-        start = random.integers(max(num_frames - span, 0) + 1)
-        return ClipPlan(clip_indices(np.array([start]), self.clip_length, self.stride, num_frames))
+        """Plans one clip."""
+        target = int(random.integers(len(self.strides)))
+        pace = abs(self.strides[target])
+        start = _uniform_start(num_frames, self.clip_length, pace, random)
+        indices = clip_indices(np.array([start]), self.clip_length, pace, num_frames)
+        return ClipPlan(indices[:, ::-1] if self.strides[target] < 0 else indices, target)
 
 
 @SAMPLERS.register_module()
