@@ -11,4 +11,5 @@ from fedvssl.models.pretext.speed import Speed  # noqa: E402
 from fedvssl.models.pretext.vcop import VCOP, VCOPHead  # noqa: E402
 from fedvssl.models.recognizer import Recognizer  # noqa: E402
 
-__all__ = ['R3D18', 'VCOP', 'ClipClassifier', 'ClipPreprocessor', 'Recognizer', 'Speed', 'VCOPHead', 'VideoModel', 'build_model']
+__all__ = ['R3D18', 'VCOP', 'ClipClassifier', 'ClipPreprocessor', 'Recognizer', 'Speed', 'VCOPHead', 'VideoModel',
+           'build_model']
