@@ -4,12 +4,19 @@ from fedvssl.compat import import_mmaction_models
 
 import_mmaction_models()
 
+from fedvssl.models.augments.color import BatchHueSaturation, DynamicBrightness, DynamicContrast  # noqa: E402
+from fedvssl.models.augments.patches import PastePatches  # noqa: E402
+from fedvssl.models.backbones.r2plus1d import R2Plus1D18  # noqa: E402
 from fedvssl.models.backbones.r3d import R3D18  # noqa: E402
 from fedvssl.models.base import ClipClassifier, VideoModel, build_model  # noqa: E402
 from fedvssl.models.preprocessor import ClipPreprocessor  # noqa: E402
+from fedvssl.models.pretext.ctp import CtP, CtPHead  # noqa: E402
+from fedvssl.models.pretext.moco import MoCo, MoCoHead  # noqa: E402
+from fedvssl.models.pretext.rot3d import Rot3D, Rotate90  # noqa: E402
 from fedvssl.models.pretext.speed import Speed  # noqa: E402
 from fedvssl.models.pretext.vcop import VCOP, VCOPHead  # noqa: E402
 from fedvssl.models.recognizer import Recognizer  # noqa: E402
 
-__all__ = ['R3D18', 'VCOP', 'ClipClassifier', 'ClipPreprocessor', 'Recognizer', 'Speed', 'VCOPHead', 'VideoModel',
-           'build_model']
+__all__ = ['R3D18', 'VCOP', 'BatchHueSaturation', 'ClipClassifier', 'ClipPreprocessor', 'CtP', 'CtPHead',
+           'DynamicBrightness', 'DynamicContrast', 'MoCo', 'MoCoHead', 'PastePatches', 'R2Plus1D18', 'Recognizer',
+           'Rot3D', 'Rotate90', 'Speed', 'VCOPHead', 'VideoModel', 'build_model']

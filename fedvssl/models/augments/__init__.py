@@ -1,0 +1,1 @@
+"""Batch augmentations: run on the device, each sample by draws of its own."""
