@@ -4,8 +4,10 @@ Protocol of CtP and FedVSSL (spec of the published fine-tuning): dropout 0.5, we
 the *logits* of a video's clips are averaged. mmaction2's head averages probabilities by default.
 """
 
+import numpy as np
 from torch import Tensor
 
+from fedvssl.data.description import Description
 from fedvssl.models.base import ClipClassifier
 from fedvssl.registry import MODELS
 
@@ -18,3 +20,7 @@ class Recognizer(ClipClassifier):
         """Returns logits (B, classes), averaged over the M clips of each video; `inputs` is (B, M, 3, T, H, W)."""
         batch, clips = inputs.shape[:2]
         return self.head(self.features(inputs)).view(batch, clips, -1).mean(dim=1)
+
+    def describe(self, target: np.ndarray) -> Description:
+        """Names the label, for videos whose target no sampler or augmentation makes."""
+        return Description(f'label {int(target)}, counted from 0')

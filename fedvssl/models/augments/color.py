@@ -113,7 +113,7 @@ def rotate_hue(clips: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 
 def hue_matrices(shift: Tensor, scale: Tensor) -> Tensor:
-    """Returns matrices (B, 3, 3) on RGB columns: rotation about grey by 2 degrees times `shift`, chroma times `scale`."""
+    """Returns matrices (B, 3, 3) on RGB columns: a turn about grey by 2 degrees times `shift`, chroma times `scale`."""
     angle = torch.deg2rad(2 * shift)[:, None, None]
     mean = torch.full((3, 3), 1 / 3, dtype=torch.float64, device=shift.device)
     chroma = torch.eye(3, dtype=torch.float64, device=shift.device) - mean

@@ -19,9 +19,11 @@ picture. The loop over patches is the paste order.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from fedvssl.data.description import Description
 from fedvssl.data.draws import Draws
 from fedvssl.errors import ConfigError
 from fedvssl.models.augments.keyframes import KeyFrames
@@ -80,8 +82,10 @@ class Patches:
 @MODELS.register_module()
 @dataclass(frozen=True)
 class PastePatches(Trajectories):
-    """Pastes moving patches and sets ``target`` to their boxes, float32 (B, K, T, 4), as x1, y1, x2, y2 in 112ths of the
-    picture's shorter side: pixels at the published crop.
+    """Pastes moving patches and sets ``target`` to their boxes.
+
+    These are float32 (B, K, T, 4), x1, y1, x2, y2 in 112ths of the picture's shorter side: pixels at the published
+    crop.
 
     Attributes:
         visibility: Probability that a frame shows a patch; the target covers the others as well.
@@ -107,6 +111,10 @@ class PastePatches(Trajectories):
         frames, height, width = clips.shape[2:5]
         boxes = self.draw(frames, width, height, draws)
         return Patches.draw(boxes, self.key_probabilities, self.visibility, draws)
+
+    def describe(self, target: np.ndarray) -> Description:
+        """Gives the boxes (K, T, 4) to whoever draws; which frames show a patch, the target does not say."""
+        return Description(f'{len(target)} moving patches', tracks=target[None] / PUBLISHED_CROP)
 
 
 def paste(clips: Tensor, patches: Patches) -> Tensor:

@@ -67,9 +67,8 @@ class CtPHead(BaseModule):
     def forward(self, features: Tensor, queries: Tensor) -> Tensor:
         """Returns encoded boxes (B, K, T, 4) from feature maps (B, C, T', H', W') and query boxes (B, K, 4) in px."""
         if features.shape[2] != self.feature_length:
-            raise ConfigError(f'CtPHead: the backbone gives feature maps of length {features.shape[2]}, the head is for '
-                              f'{self.feature_length}: clip_length must be that of the sampler, and feature_length that '
-                              f'of the backbone')
+            raise ConfigError(f'CtPHead: feature maps have length {features.shape[2]}, the head is for {self.feature_length}:'
+                              f' clip_length must be that of the sampler, feature_length that of the backbone')
         maps = torch.relu(self.temporal_conv(features).squeeze(2))
         rois = roi_align(maps, queries, self.roi_size, 1 / self.spatial_stride)
         hidden = torch.relu(self.fc1(rois.flatten(2)))
@@ -80,8 +79,8 @@ class CtPHead(BaseModule):
 class CtP(VideoModel):
     """Catch the patch.
 
-    ``data_samples['target']`` are the boxes (B, K, T, 4) as x1, y1, x2, y2 in 112ths of the picture's shorter side; those
-    of frame 0 are the queries. Predictions are encoded boxes: the targets of the module's docstring.
+    ``data_samples['target']`` are the boxes (B, K, T, 4) as x1, y1, x2, y2 in 112ths of the picture's shorter side;
+    those of frame 0 are the queries. Predictions are encoded boxes: the targets of the module's docstring.
 
     Args:
         backbone: Config of the backbone.

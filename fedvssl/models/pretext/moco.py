@@ -34,11 +34,13 @@ Sources: He et al., "Momentum Contrast for Unsupervised Visual Representation Le
 
 from copy import deepcopy
 
+import numpy as np
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedvssl.data.description import Description
 from fedvssl.errors import ConfigError
 from fedvssl.models.base import VideoModel, share_correct
 from fedvssl.registry import MODELS
@@ -137,6 +139,10 @@ class MoCo(VideoModel):
         """
         cosines = predictions[:, 0] @ predictions[:, 1].T
         return dict(accuracy=float(share_correct(cosines, torch.arange(len(cosines), device=cosines.device))))
+
+    def describe(self, target: np.ndarray) -> Description:
+        """Names the two clips; there is no target."""
+        return Description('two clips of one video', ('query', 'key'))
 
     def _pairs_of_modules(self) -> tuple[tuple[nn.Module, nn.Module], ...]:
         return (self.backbone, self.key_encoder), (self.head, self.key_head)

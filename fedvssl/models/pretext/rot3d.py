@@ -13,9 +13,11 @@ Sources: Jing et al., "Self-Supervised Spatiotemporal Feature Learning via Video
 arXiv:1811.11387; Wang et al. (CtP), CVPR 2021, whose code has this task as a baseline.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from fedvssl.data.description import Description
 from fedvssl.data.draws import Draws
 from fedvssl.errors import ConfigError
 from fedvssl.models.recognizer import Recognizer
@@ -44,6 +46,10 @@ class Rotate90:
         for angle in range(1, ANGLES):
             turned = torch.where(turns == angle, clips.rot90(angle, (HEIGHT, WIDTH)), turned)
         return turned
+
+    def describe(self, target: np.ndarray) -> Description:
+        """Names the angle."""
+        return Description(f'rotated by {90 * int(target)} degrees counter-clockwise (class {int(target)})')
 
 
 @MODELS.register_module()
