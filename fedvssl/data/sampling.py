@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from fedvssl.data.description import Description
 from fedvssl.errors import ConfigError
 from fedvssl.registry import SAMPLERS
 
@@ -88,6 +89,12 @@ class VCOPSampler:
         ordered = clip_indices(starts, self.clip_length, 1, num_frames)
         return ClipPlan(ordered[list(self.permutations[target])], target)
 
+    def describe(self, target: np.ndarray) -> Description:
+        """Names the permutation, and the clip at each position of the tuple."""
+        order = self.permutations[int(target)]
+        return Description(f'clip order {" ".join(map(str, order))} (class {int(target)})',
+                           tuple(f'clip {clip}' for clip in order))
+
 
 @SAMPLERS.register_module()
 class RandomClipSampler:
@@ -157,6 +164,10 @@ class SpeedSampler:
         start = _uniform_start(num_frames, self.clip_length, pace, random)
         indices = clip_indices(np.array([start]), self.clip_length, pace, num_frames)
         return ClipPlan(indices[:, ::-1] if self.strides[target] < 0 else indices, target)
+
+    def describe(self, target: np.ndarray) -> Description:
+        """Names the playback rate."""
+        return Description(f'stride {self.strides[int(target)]} (class {int(target)})')
 
 
 @SAMPLERS.register_module()

@@ -7,6 +7,7 @@ the *logits* of a video's clips are averaged. mmaction2's head averages probabil
 import numpy as np
 from torch import Tensor
 
+from fedvssl.data.annotations import UNLABELLED
 from fedvssl.data.description import Description
 from fedvssl.models.base import ClipClassifier
 from fedvssl.registry import MODELS
@@ -23,4 +24,4 @@ class Recognizer(ClipClassifier):
 
     def describe(self, target: np.ndarray) -> Description:
         """Names the label, for videos whose target no sampler or augmentation makes."""
-        return Description(f'label {int(target)}, counted from 0')
+        return Description('no label' if target == UNLABELLED else f'label {int(target)}, counted from 0')
