@@ -1,0 +1,75 @@
+"""Writing a converted backbone, as a whole or not at all."""
+
+import contextlib
+import io
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from fedvssl.commit import fsync
+from fedvssl.errors import ConfigError, StorageError
+from fedvssl.weights.converting import Conversion
+
+SUFFIXES = ('.safetensors', '.pth')
+
+
+def check_target(file: Path, force: bool) -> None:
+    """Refuses a file name before any work is done for it.
+
+    Raises:
+        ConfigError: If the suffix says no format, or something is there that may not be replaced.
+    """
+    if file.suffix not in SUFFIXES:
+        raise ConfigError(f'{file}: the suffix must say the format, {" or ".join(SUFFIXES)}')
+    if file.is_dir() or file.exists() and not force:
+        raise ConfigError(f'{file}: is there already; choose another name' + ('' if file.is_dir() else ', or --force'))
+
+
+def write_conversion(conversion: Conversion, file: Path, force: bool = False) -> int:
+    """Writes a backbone and returns the size of the file.
+
+    ``.safetensors`` holds the tensors; ``.pth`` a plain state dict for torchvision, and else mmengine's form, a
+    dictionary of ``state_dict`` and ``meta``.
+
+    Args:
+        conversion: The backbone.
+        file: Where it goes; the suffix chooses the format.
+        force: Whether to replace a file that is there.
+
+    Raises:
+        ConfigError: As `check_target`.
+        StorageError: If it cannot be written.
+    """
+    check_target(file, force)
+    content = _encode(conversion, file.suffix)
+    temporary = file.with_name(f'.{file.name}.{os.getpid()}.tmp')
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open('wb') as stream:
+            stream.write(content)
+            stream.flush()
+            fsync(stream.fileno())
+        temporary.replace(file)
+    except OSError as error:
+        raise StorageError(f'{file}: could not be written: {error.strerror or error}') from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return len(content)
+
+
+def _encode(conversion: Conversion, suffix: str) -> bytes:
+    # Copies: a view would take the whole of its storage along.
+    tensors = {name: tensor.clone(memory_format=torch.contiguous_format)
+               for name, tensor in conversion.tensors.items()}
+    if suffix == '.safetensors':
+        return save(tensors)
+    content: dict = tensors
+    if conversion.target != 'torchvision':
+        meta = dict(converted_by='fedvssl', backbone=str(conversion.network), notes=list(conversion.notes))
+        content = dict(state_dict=tensors, meta=meta)
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
