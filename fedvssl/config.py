@@ -91,13 +91,22 @@ class FederationConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Training in one place (fine-tuning, centralised pretraining)."""
+    """Training in one place (fine-tuning, centralised pretraining), and what it does differently from a federation.
+
+    `optim_wrapper`, `schedule` and `batch_size` take the place of the config's own as a whole; nothing is merged.
+    """
 
     epochs: int
     evaluate_every: int = 10  # epochs; the last epoch is always evaluated
+    # Not hashed here: `RunConfig.centralised` puts them where they count.
+    optim_wrapper: dict | None = field(default=None, metadata=UNHASHED)
+    schedule: dict | None = field(default=None, metadata=UNHASHED)
+    batch_size: int | None = field(default=None, metadata=UNHASHED)
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, 'training.epochs', f'must be at least 1, not {self.epochs}')
+        _require(self.batch_size is None or self.batch_size >= 1, 'training.batch_size',
+                 f'must be at least 1, not {self.batch_size}')
         _require(self.evaluate_every >= 1, 'training.evaluate_every', f'must be at least 1, not {self.evaluate_every}')
 
 
@@ -116,7 +125,11 @@ class RuntimeConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run. `federation` is for `fed_train.py`, `training` for `finetune.py`."""
+    """One run. `federation` is for `fed_train.py`, `training` for `train.py` and `finetune.py`.
+
+    A config with both can be run either way; each tool works on, and hashes, its own view of it (`federated`,
+    `centralised`), so that the section it does not use changes nothing.
+    """
 
     model: dict
     data: DataConfig
@@ -134,8 +147,39 @@ class RunConfig:
             ConfigError: If the config does not have it.
         """
         value = getattr(self, name)
-        _require(value is not None, name, 'this tool needs the section and the config does not have it')
+        _require(value is not None, name,
+                 f'this tool needs the section and the config does not have it; add {_EXAMPLES[name]}')
         return value
+
+    def federated(self) -> 'RunConfig':
+        """Returns what a federated run sees: no `training`.
+
+        Raises:
+            ConfigError: If there is no section `federation`.
+        """
+        self.section('federation')
+        return dataclasses.replace(self, training=None)
+
+    def centralised(self) -> 'RunConfig':
+        """Returns what training in one place sees: its own optimiser, schedule and batch size; no clients.
+
+        Raises:
+            ConfigError: If there is no section `training`.
+        """
+        training: TrainingConfig = self.section('training')
+        return dataclasses.replace(
+            self,
+            data=dataclasses.replace(self.data, partition=None, batch_size=training.batch_size or self.data.batch_size),
+            optim_wrapper=self.optim_wrapper if training.optim_wrapper is None else training.optim_wrapper,
+            schedule=self.schedule if training.schedule is None else training.schedule,
+            federation=None,
+            training=dataclasses.replace(training, optim_wrapper=None, schedule=None, batch_size=None),
+        )
+
+
+_EXAMPLES = {'federation': "e.g. federation = dict(rounds=20, clients_per_round=5, strategy=dict(type='FedVSSL'))",
+             'training': 'e.g. training = dict(epochs=90), with optim_wrapper, schedule or batch_size where they '
+                         "differ from the config's own"}
 
 
 def load_config(file: str | Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -246,9 +290,9 @@ def check_types(config: RunConfig) -> None:
     """
     from fedvssl import registry
 
-    data, federation = config.data, config.federation
+    data, federation, training = config.data, config.federation, config.training
     _check(config.model, registry.MODELS, 'model')
-    _check_optim_wrapper(config.optim_wrapper)
+    _check_optim_wrapper(config.optim_wrapper, 'optim_wrapper')
     _check(config.schedule, registry.SCHEDULES, 'schedule')
     if data.partition is not None:
         _check(data.partition, registry.PARTITIONERS, 'data.partition')
@@ -259,14 +303,17 @@ def check_types(config: RunConfig) -> None:
                 _check(transform, registry.TRANSFORMS, f'data.{name}.transforms[{index}]')
     if federation is not None:
         _check(federation.strategy, registry.STRATEGIES, 'federation.strategy')
+    if training is not None and training.optim_wrapper is not None:
+        _check_optim_wrapper(training.optim_wrapper, 'training.optim_wrapper')
+    if training is not None and training.schedule is not None:
+        _check(training.schedule, registry.SCHEDULES, 'training.schedule')
 
 
-def _check_optim_wrapper(cfg: Mapping[str, Any]) -> None:
+def _check_optim_wrapper(cfg: Mapping[str, Any], path: str) -> None:
     """Checks mmengine's optimiser wrapper, whose parts come from three places."""
     from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
     from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-    path = 'optim_wrapper'
     _require('optimizer' in cfg, f'{path}.optimizer', 'is required and missing')
     _check({key: cfg[key] for key in cfg if key not in ('optimizer', 'clip_grad', 'paramwise_cfg', 'constructor')},
            OPTIM_WRAPPERS, path)

@@ -1,12 +1,13 @@
-"""The state of a federated run and where it is kept: a round is the unit of recovery.
+"""The state of a run and where it is kept: a round is the unit of recovery.
 
     work_dir/config.json                     what the run is: all of its config that can change a result, and its list
     work_dir/rounds/round-000012/            one commit per round: global.safetensors, state.json, manifest.json
     work_dir/rounds/latest                   link to the newest
     work_dir/clients/00003/head-000012/      a client's head after round 12, kept on the client's own disk
 
-A commit names the head round of every client. A client loads exactly that one, so that a round that was never committed
-leaves no trace.
+Where one machine trains alone, a round is an epoch, its commit holds optimizer.safetensors as well, and there are no
+clients. A federated commit names the head round of every client. A client loads exactly that one, so that a round that
+was never committed leaves no trace.
 """
 
 import contextlib
@@ -14,9 +15,9 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from safetensors.numpy import load as parse_tensors
@@ -28,6 +29,7 @@ from fedvssl.errors import CheckpointError, ConfigError, StorageError
 from fedvssl.weights import GLOBAL_FILE, ROUND_PREFIX, ROUNDS_DIR
 
 STATE_FILE = 'state.json'
+OPTIMIZER_FILE = 'optimizer.safetensors'
 LOCK_FILE = '.lock'
 CONFIG_FILE = 'config.json'
 HEAD_FILE = 'head.safetensors'
@@ -35,31 +37,57 @@ HEAD_PREFIX = 'head'
 
 Tensors = Mapping[str, np.ndarray]
 
+# How a field of a state is stored: named tensors in a file of their own, or, by default, as JSON in `STATE_FILE`, whose
+# objects have no integer keys.
+_FILE, _BY_PARTITION = 'file', 'by partition'
+
 
 @dataclass(frozen=True)
-class FederatedState:
-    """Everything the next round needs.
+class RunState:
+    """What the next round of any run needs.
 
     Attributes:
         round: Last finished round; 0 before the first.
-        tensors: The global model, the shared tensors by name.
-        strategy: What the strategy keeps between rounds (plain JSON values).
-        heads: Round of the newest committed head, by partition.
-        bad_videos: Unreadable videos met so far, by partition.
-        examples: Training videos, by partition, as far as it has taken part.
+        tensors: The model, or what is shared of it, by name.
         metrics: The last round's metrics.
     """
 
     round: int
-    tensors: Tensors
-    strategy: dict[str, Any] = field(default_factory=dict)
-    heads: dict[int, int] = field(default_factory=dict)
-    bad_videos: dict[int, int] = field(default_factory=dict)
-    examples: dict[int, int] = field(default_factory=dict)
+    tensors: Tensors = field(metadata={_FILE: GLOBAL_FILE})
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
-_BY_PARTITION = ('heads', 'bad_videos', 'examples')
+@dataclass(frozen=True)
+class FederatedState(RunState):
+    """Everything the next round of a federation needs.
+
+    Attributes:
+        strategy: What the strategy keeps between rounds (plain JSON values).
+        heads: Round of the newest committed head, by partition.
+        bad_videos: Unreadable videos met so far, by partition.
+        examples: Training videos, by partition, as far as it has taken part.
+    """
+
+    strategy: dict[str, Any] = field(default_factory=dict)
+    heads: dict[int, int] = field(default_factory=dict, metadata={_BY_PARTITION: True})
+    bad_videos: dict[int, int] = field(default_factory=dict, metadata={_BY_PARTITION: True})
+    examples: dict[int, int] = field(default_factory=dict, metadata={_BY_PARTITION: True})
+
+
+@dataclass(frozen=True)
+class CentralState(RunState):
+    """Everything the next epoch needs where one machine trains alone.
+
+    Attributes:
+        optimizer: The optimiser's state, ``<parameter>.<key>`` to tensor.
+        loss_scale: State of mixed precision's loss scaler (plain JSON values); empty without one.
+    """
+
+    optimizer: Tensors = field(default_factory=dict, metadata={_FILE: OPTIMIZER_FILE})
+    loss_scale: dict[str, Any] = field(default_factory=dict)
+
+
+AnyState = TypeVar('AnyState', bound=RunState)
 
 
 class RoundStore:
@@ -134,21 +162,27 @@ class RoundStore:
         if changed:
             raise ConfigError(f'--resume: {self.work_dir} holds a run with another config:\n  ' + '\n  '.join(changed))
 
-    def commit(self, state: FederatedState) -> None:
+    def commit(self, state: RunState) -> None:
         """Makes a round's state durable, points ``latest`` at it, and removes rounds that are no longer kept.
 
         Raises:
             StorageError: If it cannot be written; the commits before it are untouched.
         """
-        document = {key: getattr(state, key) for key in ('round', 'strategy', 'metrics', *_BY_PARTITION)}
-        document['about'] = self.about
+        files: dict[str, bytes] = {}
+        document: dict[str, Any] = {}
+        for spec in fields(state):
+            value = getattr(state, spec.name)
+            if _FILE in spec.metadata:
+                files[spec.metadata[_FILE]] = format_tensors(_contiguous(value))
+            else:
+                document[spec.name] = value
+        files[STATE_FILE] = json.dumps({**document, 'about': self.about}, indent=1).encode()
         name = commit_name(ROUND_PREFIX, state.round)
-        write_commit(self.rounds / name, {GLOBAL_FILE: format_tensors(_contiguous(state.tensors)),
-                                          STATE_FILE: json.dumps(document, indent=1).encode()})
+        write_commit(self.rounds / name, files)
         _link(self.rounds / 'latest', name)
         prune(self.rounds, ROUND_PREFIX, range(state.round - self.keep_last + 1, state.round + 1))
 
-    def restore(self, initial: FederatedState) -> FederatedState:
+    def restore(self, initial: AnyState) -> AnyState:
         """Returns the newest sound state, or `initial` where no round was finished.
 
         Raises:
@@ -159,12 +193,17 @@ class RoundStore:
             return initial
         _, directory, files = latest
         document = json.loads(files[STATE_FILE])
-        del document['about']
-        for key in _BY_PARTITION:
-            document[key] = {int(partition): value for partition, value in document[key].items()}
-        tensors = parse_tensors(files[GLOBAL_FILE])
-        require_same_model(initial.tensors, tensors, str(directory))
-        return FederatedState(tensors={name: tensors[name] for name in initial.tensors}, **document)
+        values: dict[str, Any] = {}
+        for spec in fields(initial):
+            if _FILE in spec.metadata:
+                values[spec.name] = parse_tensors(files[spec.metadata[_FILE]])
+            elif _BY_PARTITION in spec.metadata:
+                values[spec.name] = {int(partition): value for partition, value in document[spec.name].items()}
+            else:
+                values[spec.name] = document[spec.name]
+        require_same_model(initial.tensors, values['tensors'], str(directory))
+        values['tensors'] = {name: values['tensors'][name] for name in initial.tensors}
+        return type(initial)(**values)
 
 
 class HeadStore:

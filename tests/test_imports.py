@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / 'fedvssl'
 # Left to right, as in fedvssl/README.md; a module imports only from its own level or from the left.
 ORDER = [['errors'], ['compat', 'registry', 'rng', 'commit', 'config', 'environment'], ['cli'], ['video'], ['data'],
          ['models'],
-         ['training'], ['weights'], ['state'], ['federated', 'evaluation'], ['report', 'benchmarks']]
+         ['training'], ['weights'], ['state'], ['federated', 'evaluation', 'pretraining'], ['report', 'benchmarks']]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 
 
@@ -35,7 +35,7 @@ def test_imports_go_one_way(file):
         assert not list(imported(file))
         return
     for other in imported(file):
-        apart = {own, other} <= {'federated', 'evaluation'}
+        apart = {own, other} <= {'federated', 'evaluation', 'pretraining'}
         same_room = other == own or {own, other} <= set(ORDER[LEVEL[own]]) and not apart
         lazy = own == 'config' and other == 'registry'
         assert LEVEL[other] < LEVEL[own] or same_room or lazy, f'{own} must not import {other}'
@@ -56,7 +56,7 @@ def test_the_video_package_loads_no_decoder():
 
 def test_nothing_needs_torchvision():
     statement = ("sys.modules['torchvision'] = None; import fedvssl.federated.run, fedvssl.evaluation.finetune, "
-                 'fedvssl.models, fedvssl.data.synthetic')
+                 'fedvssl.pretraining, fedvssl.models, fedvssl.data.synthetic')
     loaded_after(statement)
 
 

@@ -40,6 +40,7 @@ class FineTuning:
     """
 
     def __init__(self, config: RunConfig, hook: Hook) -> None:
+        config = config.centralised()
         self.config, self.hook, data = config, hook, config.data
         if data.test is None:
             raise ConfigError('data.test: fine-tuning needs it and the config does not have it')
@@ -109,6 +110,7 @@ def finetune(config: RunConfig, work_dir: Path, pretrained: str | None, hook: Ho
     if (work_dir / RESULT_FILE).exists():
         raise ConfigError(f'{work_dir}: already holds a {RESULT_FILE}; choose another --work-dir')
     job = FineTuning(config, hook)
+    config = job.config
     report = job.load(pretrained) if pretrained else None
     hook.before_run(dict(rounds=job.settings.epochs, first_round=1, pretrained=pretrained or 'none',
                          weights=str(report) if report else 'random', config=config_hash(config)[:12]))

@@ -34,6 +34,7 @@ def check_run(config: RunConfig) -> str:
     Raises:
         FedVSSLError: For whatever is wrong.
     """
+    config = config.federated()
     settings: FederationConfig = config.section('federation')
     sizes = _check_data(config)
     build_cohorts(settings, config.seed, len(sizes))
@@ -60,6 +61,7 @@ def federate(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
     Raises:
         FedVSSLError: For bad input, too few clients, storage and checkpoint failures; see `Server.run`.
     """
+    config = config.federated()
     settings: FederationConfig = config.section('federation')
     num_clients = len(_check_data(config))
     cohorts = build_cohorts(settings, config.seed, num_clients)

@@ -7,6 +7,7 @@ building a model, an optimiser and a loader anew costs more than a small client'
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from mmengine.logging import MessageHub
@@ -69,9 +70,19 @@ class Trainer:
             self.optim_wrapper = build_optim_wrapper(self.model, dict(optim_wrapper))
         except (TypeError, ValueError, KeyError) as error:
             raise ConfigError(f'optim_wrapper: cannot build it: {error}') from error
-        scaler = getattr(self.optim_wrapper, 'loss_scaler', None)  # mixed precision has one
-        self._scaler = scaler.state_dict() if scaler else None
+        self._initial_scale = self.loss_scale
         self._base_lrs = [group['lr'] for group in self.optim_wrapper.optimizer.param_groups]
+
+    @property
+    def loss_scale(self) -> dict[str, Any]:
+        """State of the loss scaler, plain numbers; empty where the optimiser wrapper has none (mixed precision has)."""
+        scaler = getattr(self.optim_wrapper, 'loss_scaler', None)
+        return scaler.state_dict() if scaler else {}
+
+    @loss_scale.setter
+    def loss_scale(self, state: Mapping[str, Any]) -> None:
+        if state:
+            self.optim_wrapper.loss_scaler.load_state_dict(dict(state))
 
     def rearm(self, tensors: Mapping[str, Tensor] | None = None) -> None:
         """Forgets the last client (optimiser state, gradients, loss scale, counters, logged scalars), loads weights.
@@ -80,14 +91,25 @@ class Trainer:
             tensors: Named tensors to overwrite the model's with; names and shapes must fit.
         """
         self.optim_wrapper.optimizer.state.clear()
-        self.optim_wrapper.optimizer.zero_grad(set_to_none=True)
-        if self._scaler:
-            self.optim_wrapper.loss_scaler.load_state_dict(self._scaler)
-        self.optim_wrapper.initialize_count_status(self.model, 0, -1)
-        # OptimWrapper logs gradient norms into a hub that lives as long as the process, and would grow without end.
-        MessageHub.get_current_instance().log_scalars.clear()
+        self.loss_scale = self._initial_scale
+        self._begin(-1)
         if tensors is not None:
             self.model.load_state_dict(dict(tensors), strict=False)
+
+    def begin_epoch(self, steps: int) -> None:
+        """Makes the next `steps` steps a unit of their own, so that a run can be continued from where they begin.
+
+        Where gradients are accumulated over several steps, the last of these steps applies what there is. Model,
+        optimiser state and loss scale stay.
+        """
+        self._begin(steps)
+
+    def _begin(self, steps: int) -> None:
+        """Forgets gradients, counters and logged scalars; `steps` (-1: unknown) is when gradients must be applied."""
+        self.optim_wrapper.optimizer.zero_grad(set_to_none=True)
+        self.optim_wrapper.initialize_count_status(self.model, 0, steps)
+        # OptimWrapper logs gradient norms into a hub that lives as long as the process, and would grow without end.
+        MessageHub.get_current_instance().log_scalars.clear()
 
     def fit(self, batches: Iterable[Batch], span: Span, hook: Hook | None = None, number: int = 1) -> dict[str, float]:
         """Trains on all batches.

@@ -1,0 +1,228 @@
+"""Centralised pretraining: one machine trains the pretext task on all videos, the baseline of a federated run.
+
+It runs the same leaf config, where the section ``training`` says what is done differently in one place. Everything else
+is shared: model, clips, transforms, initial weights (by the seed), training loop, evaluation. What a round is there, an
+epoch is here: the unit of progress, of the log and of recovery.
+
+    work_dir/rounds/round-000012/    after epoch 12: global.safetensors (the whole model), optimizer.safetensors,
+                                     state.json, manifest.json
+
+Labels are withheld from the datasets, so that no mistake in a config can turn this into supervised training.
+"""
+
+import math
+import time
+from contextlib import closing
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedvssl import rng
+from fedvssl.config import PhaseConfig, RunConfig, TrainingConfig, config_hash, identity
+from fedvssl.data.annotations import UNLABELLED
+from fedvssl.data.dataset import ClipDataset, build_dataset, read_videos
+from fedvssl.data.loader import ClipLoader, collate
+from fedvssl.environment import describe_environment
+from fedvssl.errors import ConfigError, DataListError
+from fedvssl.models import ClipClassifier, VideoModel
+from fedvssl.state import CentralState, RoundStore, write_json
+from fedvssl.training.hooks import Hook, Hooks
+from fedvssl.training.logging import ConsoleHook, JsonlHook
+from fedvssl.training.optimizer_state import load_optimizer_tensors, optimizer_tensors
+from fedvssl.training.trainer import Span, Trainer, build_trainer
+
+BAD_VIDEOS_FILE = 'bad_videos.json'
+
+def check_pretraining(config: RunConfig) -> str:
+    """Builds everything, loads one sample, and returns a line that says what would run.
+
+    Raises:
+        FedVSSLError: For whatever is wrong.
+    """
+    with closing(Pretraining(config.centralised())) as job:
+        state, settings = job.state(0, {}), job.settings
+        size = sum(tensor.nbytes for tensor in state.tensors.values())
+        held_out = f', {len(job.test.dataset)} held out' if job.test else ''
+        return (f'ok: {len(job.train.dataset)} videos{held_out}, {settings.epochs} epochs of {job.steps} steps with '
+                f'{job.config.data.batch_size} videos, {len(state.tensors)} tensors ({size / 1e6:.2f} MB), '
+                f'config {config_hash(job.config)[:12]}')
+
+
+def pretrain(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook | None = None) -> CentralState:
+    """Pretrains to the last epoch.
+
+    Args:
+        config: The run; its section ``federation`` is not used.
+        work_dir: Where it is kept; must not hold a run unless it is to be resumed.
+        resume: Whether to continue the run there.
+        hook: Side jobs; by default progress on the console and ``log.jsonl``.
+
+    Returns:
+        The final state.
+
+    Raises:
+        FedVSSLError: For bad input, a loss that is not finite, too many unreadable videos, storage and checkpoint
+            failures. The last committed epoch is intact.
+    """
+    config = config.centralised()
+    hook = hook or Hooks([ConsoleHook('epoch', 'step'), JsonlHook(work_dir / 'log.jsonl')])
+    annotations = Path(config.data.root) / config.data.annotations
+    with closing(Pretraining(config)) as job:
+        who = dict(identity(config), annotations_sha256=sha256(annotations.read_bytes()).hexdigest())
+        about = dict(config_hash=config_hash(config), seed=config.seed, environment=describe_environment())
+        with closing(RoundStore(work_dir, config.runtime.keep_last, about)) as store:
+            store.open(who, resume)
+            start = job.state(0, {})
+            return _run(job, store.restore(start) if resume else start, store, hook)
+
+
+def _run(job: 'Pretraining', state: CentralState, store: RoundStore, hook: Hook) -> CentralState:
+    """Trains, measures and commits the epochs that `state` lacks."""
+    epochs = job.settings.epochs
+    hook.before_run(dict(rounds=epochs, first_round=state.round + 1, videos=len(job.train.dataset), steps=job.steps,
+                         config=config_hash(job.config)[:12]))
+    begun = time.perf_counter()
+    try:
+        job.load(state)
+        for epoch in range(state.round + 1, epochs + 1):
+            hook.before_round(epoch, job.steps)
+            finished = job.run_epoch(epoch, hook)
+            _require_finite(finished)
+            store.commit(finished)
+            state = finished
+            hook.after_round(epoch, state.metrics)
+    except BaseException as error:
+        hook.after_run(dict(rounds=state.round, error=f'{type(error).__name__}: {error}'))
+        raise
+    finally:
+        if job.bad_videos:
+            write_json(store.work_dir / BAD_VIDEOS_FILE, job.bad_videos)
+    hook.after_run(dict(rounds=state.round, seconds=time.perf_counter() - begun,
+                        checkpoint=str(store.rounds / 'latest')))
+    return state
+
+
+class _Phase:
+    """The videos of one phase, without their labels, and what loads them."""
+
+    def __init__(self, config: RunConfig, phase: PhaseConfig, batch_size: int, replace_bad: bool) -> None:
+        videos = [replace(video, label=UNLABELLED) for video in read_videos(config.data, phase.split)]
+        self.dataset = build_dataset(config.data, phase, videos, replace_bad)
+        self.indices = np.arange(len(videos))
+        self.loader = ClipLoader(self.dataset, batch_size, config.data.workers)
+
+
+class Pretraining:
+    """A run's model, optimiser and videos.
+
+    Args:
+        config: The run, as `RunConfig.centralised` gives it.
+
+    Attributes:
+        steps: Optimiser steps of an epoch.
+
+    Raises:
+        FedVSSLError: If something cannot be built, or nothing makes the target that the model is to learn.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config, data = config, config.data
+        self.settings: TrainingConfig = config.section('training')
+        self.train = _Phase(config, data.train, data.batch_size, replace_bad=True)
+        self.test = _Phase(config, data.test, data.test_batch_size, replace_bad=False) if data.test else None
+        self.trainer: Trainer = build_trainer(config)
+        for name, phase in (('train', self.train), ('test', self.test)):
+            if phase:
+                _require_target(self.trainer.model, phase.dataset, config.seed, f'data.{name}.sampler')
+        self.steps = self.train.loader.num_batches(len(self.train.indices))
+
+    def close(self) -> None:
+        """Ends the loaders' threads."""
+        for phase in (self.train, self.test):
+            if phase:
+                phase.loader.close()
+
+    @property
+    def bad_videos(self) -> dict[str, str]:
+        """Path and reason of the unreadable videos met so far."""
+        return {**self.train.dataset.bad, **(self.test.dataset.bad if self.test else {})}
+
+    def state(self, epoch: int, metrics: dict[str, Any]) -> CentralState:
+        """Returns a copy of everything the epoch after `epoch` needs; `metrics` are those of `epoch`."""
+        model, wrapper = self.trainer.model, self.trainer.optim_wrapper
+        return CentralState(
+            round=epoch,
+            tensors={name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()},
+            metrics=metrics,
+            optimizer=optimizer_tensors(model, wrapper.optimizer),
+            loss_scale=self.trainer.loss_scale)
+
+    def load(self, state: CentralState) -> None:
+        """Puts the run where `state` was taken."""
+        self.trainer.rearm({name: torch.from_numpy(np.array(tensor)) for name, tensor in state.tensors.items()})
+        load_optimizer_tensors(self.trainer.model, self.trainer.optim_wrapper.optimizer, state.optimizer)
+        self.trainer.loss_scale = state.loss_scale
+
+    def run_epoch(self, epoch: int, hook: Hook) -> CentralState:
+        """Trains epoch `epoch`, measures the pretext task every `evaluate_every` epochs and after the last one.
+
+        Raises:
+            ConfigError: If the loss is not finite.
+            BadVideosError: If too many videos are unreadable.
+        """
+        begun = time.perf_counter()
+        metrics: dict[str, Any] = self._fit(epoch, hook)
+        if self.test and (epoch % self.settings.evaluate_every == 0 or epoch == self.settings.epochs):
+            metrics |= self._evaluate(self.test)
+        return self.state(epoch, {**metrics, 'seconds': time.perf_counter() - begun})
+
+    def _fit(self, epoch: int, hook: Hook) -> dict[str, float]:
+        seed, epochs = self.config.seed, self.settings.epochs
+        rng.seed_torch(seed, 'dropout', 'pretrain', epoch)
+        self.trainer.begin_epoch(self.steps)
+        batches = self.train.loader.shuffled(self.train.indices, seed, 'pretrain', epoch)
+        metrics = self.trainer.fit(batches, Span((epoch - 1) / epochs, epoch / epochs, self.steps), hook, epoch)
+        self.train.dataset.check_bad(self.config.data.max_bad_videos)
+        if not math.isfinite(metrics['loss']):
+            raise _diverged(f'the loss of epoch {epoch} is {metrics["loss"]}')
+        return metrics
+
+    def _evaluate(self, test: _Phase) -> dict[str, float]:
+        """Measures on the held-out videos, of which every evaluation sees the same clips."""
+        predictions, targets = self.trainer.predict(test.loader.in_order(test.indices, self.config.seed, 'test'))
+        test.dataset.check_bad(self.config.data.max_bad_videos)
+        if not len(targets):
+            raise DataListError('data.test: none of the held-out videos is readable')
+        return {f'test_{key}': value for key, value in self.trainer.model.score(predictions, targets).items()}
+
+
+def _require_finite(state: CentralState) -> None:
+    """Checks what is to be committed: the last step may spoil weights after the last loss was computed."""
+    for tensors in (state.tensors, state.optimizer):
+        for name, tensor in tensors.items():
+            if not np.isfinite(tensor).all():
+                raise _diverged(f'{name} is not finite after epoch {state.round}')
+
+
+def _diverged(reason: str) -> ConfigError:
+    return ConfigError(f'training diverged: {reason}; lower the learning rate (optimizer.lr of optim_wrapper, or of '
+                       f'training.optim_wrapper if there is one)')
+
+
+def _require_target(model: VideoModel, dataset: ClipDataset, seed: int, key: str) -> None:
+    """Checks on one sample that sampler or augmentations make the target a classifier learns; labels are withheld."""
+    if not isinstance(model, ClipClassifier):
+        return
+    samples = (dataset.load(index, seed, 'check') for index in range(len(dataset)))
+    sample = next((sample for sample in samples if sample is not None), None)
+    if sample is None:  # no video is readable: the run itself counts and names them
+        return
+    target = model.data_preprocessor(collate([sample]))['data_samples']['target']
+    if (target == UNLABELLED).any():
+        raise ConfigError(f'{key}: neither {type(dataset.sampler).__name__} nor model.data_preprocessor.augments make '
+                          f'the target that {type(model).__name__} is to learn, and pretraining does not read labels; '
+                          f'take the sampler of a pretext task, or tools/finetune.py to train on labels')
