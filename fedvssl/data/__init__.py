@@ -6,6 +6,7 @@ from fedvssl.data.transforms import (
     Brightness,
     CenterCrop,
     Contrast,
+    FastResizeCrop,
     Flip,
     HueSaturation,
     RandomCrop,
@@ -13,5 +14,6 @@ from fedvssl.data.transforms import (
     Resize,
 )
 
-__all__ = ['Brightness', 'CenterCrop', 'ColumnPartitioner', 'Contrast', 'Flip', 'HueSaturation', 'IIDPartitioner',
-           'MidTickSampler', 'RandomClipSampler', 'RandomCrop', 'RandomResize', 'Resize', 'SpeedSampler', 'VCOPSampler']
+__all__ = ['Brightness', 'CenterCrop', 'ColumnPartitioner', 'Contrast', 'FastResizeCrop', 'Flip', 'HueSaturation',
+           'IIDPartitioner', 'MidTickSampler', 'RandomClipSampler', 'RandomCrop', 'RandomResize', 'Resize',
+           'SpeedSampler', 'VCOPSampler']

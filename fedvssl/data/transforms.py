@@ -58,19 +58,27 @@ class RandomResize:
 
 def _resized(frames: np.ndarray, size: int | Sequence[int]) -> np.ndarray:
     height, width = frames.shape[1:3]
+    target = _target_size(width, height, size)
+    return frames if target == (width, height) else _resize_to(frames, target)
+
+
+def _target_size(width: int, height: int, size: int | Sequence[int]) -> tuple[int, int]:
+    """Returns the width and height that frames get when they are resized to `size`, as `Resize` takes it."""
     if isinstance(size, int):
         scale = size / min(height, width)
-        target = (max(round(width * scale), size), max(round(height * scale), size))
-    else:
-        target = (size[0], size[1]) if width >= height else (size[1], size[0])
-    if target == (width, height):
-        return frames
-    return np.stack([cv2.resize(frame, target, interpolation=cv2.INTER_LINEAR) for frame in frames])
+        return max(round(width * scale), size), max(round(height * scale), size)
+    return (size[0], size[1]) if width >= height else (size[1], size[0])
 
 
-def _check_fits(owner: str, size: int, frames: np.ndarray) -> tuple[int, int]:
+def _resize_to(frames: np.ndarray, target: tuple[int, int]) -> np.ndarray:
+    resized = np.empty((len(frames), target[1], target[0], 3), np.uint8)
+    for frame, place in zip(frames, resized, strict=True):
+        cv2.resize(frame, target, dst=place, interpolation=cv2.INTER_LINEAR)
+    return resized
+
+
+def _check_fits(owner: str, size: int, width: int, height: int) -> tuple[int, int]:
     """Returns the room left beside a crop, (vertical, horizontal)."""
-    height, width = frames.shape[1:3]
     if min(height, width) < size:
         raise ConfigError(f'{owner}: size {size} does not fit into {width}x{height} frames; put a Resize before it')
     return height - size, width - size
@@ -85,9 +93,36 @@ class RandomCrop:
 
     def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Cuts the same square out of every frame."""
-        room_y, room_x = _check_fits('RandomCrop', self.size, frames)
+        room_y, room_x = _check_fits('RandomCrop', self.size, frames.shape[2], frames.shape[1])
         y, x = random.integers(room_y + 1), random.integers(room_x + 1)
         return frames[:, y:y + self.size, x:x + self.size]
+
+
+@TRANSFORMS.register_module()
+class FastResizeCrop:
+    """`RandomResize`, then `RandomCrop`, in one step: resizes only the part of the frames that the crop keeps.
+
+    The same draws give the same window up to its rounding to whole pixels of the source, half a pixel at most.
+
+    Args:
+        sizes: Sizes as `Resize` takes them.
+        crop: Side of the square.
+    """
+
+    def __init__(self, sizes: Sequence[int | Sequence[int]], crop: int) -> None:
+        if not sizes:
+            raise ConfigError('FastResizeCrop: sizes must hold at least one size')
+        self.sizes, self.crop = list(sizes), crop
+
+    def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Cuts the same window out of every frame and resizes it."""
+        height, width = frames.shape[1:3]
+        wide, high = _target_size(width, height, self.sizes[random.integers(len(self.sizes))])
+        room_y, room_x = _check_fits('FastResizeCrop', self.crop, wide, high)
+        y, x = random.integers(room_y + 1), random.integers(room_x + 1)
+        top, bottom = (round(edge * height / high) for edge in (y, y + self.crop))
+        left, right = (round(edge * width / wide) for edge in (x, x + self.crop))
+        return _resize_to(frames[:, top:max(bottom, top + 1), left:max(right, left + 1)], (self.crop, self.crop))
 
 
 @TRANSFORMS.register_module()
@@ -99,7 +134,7 @@ class CenterCrop:
 
     def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Cuts the same square out of every frame."""
-        room_y, room_x = _check_fits('CenterCrop', self.size, frames)
+        room_y, room_x = _check_fits('CenterCrop', self.size, frames.shape[2], frames.shape[1])
         y, x = room_y // 2, room_x // 2
         return frames[:, y:y + self.size, x:x + self.size]
 
@@ -113,7 +148,10 @@ class Flip:
 
     def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Mirrors all frames or none."""
-        return frames[:, :, ::-1] if random.random() < self.p else frames
+        if random.random() >= self.p:
+            return frames
+        rows = np.ascontiguousarray(frames).reshape(-1, *frames.shape[2:])  # one picture, the frames below each other
+        return cv2.flip(rows, 1).reshape(frames.shape)
 
 
 @TRANSFORMS.register_module()
@@ -127,7 +165,7 @@ class Brightness:
         """Shifts all frames alike."""
         if random.random() >= self.p:
             return frames
-        return _through_table(frames, np.arange(256) + random.uniform(-self.delta, self.delta))
+        return _table(np.arange(256) + random.uniform(-self.delta, self.delta))[frames]
 
 
 @TRANSFORMS.register_module()
@@ -141,12 +179,12 @@ class Contrast:
         """Scales all frames alike."""
         if random.random() >= self.p:
             return frames
-        return _through_table(frames, np.arange(256) * np.exp(random.uniform(-self.delta, self.delta)))
+        return _table(np.arange(256) * np.exp(random.uniform(-self.delta, self.delta)))[frames]
 
 
-def _through_table(values: np.ndarray, table: np.ndarray, top: int = 255) -> np.ndarray:
-    """Maps uint8 values through a function given by its 256 results, rounded and clipped to 0..top."""
-    return np.clip(np.rint(table), 0, top).astype(np.uint8)[values]
+def _table(results: np.ndarray, top: int = 255) -> np.ndarray:
+    """Returns a function of uint8 values, given by its 256 results, rounded and clipped to 0..top."""
+    return np.clip(np.rint(results), 0, top).astype(np.uint8)
 
 
 @TRANSFORMS.register_module()
@@ -164,7 +202,13 @@ class HueSaturation:
         if random.random() >= self.p:
             return frames
         shift, scale = random.uniform(-self.hue, self.hue), np.exp(random.uniform(-self.saturation, self.saturation))
-        hsv = np.stack([cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2HSV) for frame in frames])
-        hsv[..., 0] = _through_table(hsv[..., 0], np.arange(256) + shift, top=179)
-        hsv[..., 1] = _through_table(hsv[..., 1], np.arange(256) * scale)
-        return np.stack([cv2.cvtColor(frame, cv2.COLOR_HSV2RGB) for frame in hsv])
+        hue, saturation = _table(np.arange(256) + shift, top=179), _table(np.arange(256) * scale)
+        return shift_hue(np.ascontiguousarray(frames), hue, saturation)
+
+
+def shift_hue(frames: np.ndarray, hue: np.ndarray, saturation: np.ndarray) -> np.ndarray:
+    """Maps hue and saturation of RGB frames uint8 (..., W, 3) through tables uint8 (256,), in OpenCV's 8-bit HSV."""
+    table = np.stack([hue, saturation, np.arange(256, dtype=np.uint8)], axis=-1)[:, None]
+    rows = frames.reshape(-1, *frames.shape[-2:])  # one picture, the frames below each other
+    hsv = cv2.LUT(cv2.cvtColor(rows, cv2.COLOR_RGB2HSV), table)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).reshape(frames.shape)

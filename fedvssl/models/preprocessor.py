@@ -18,7 +18,7 @@ class BatchAugment(Protocol):
         """Returns the new clips.
 
         Args:
-            clips: (B, M, T, H, W, 3) on the 0..255 scale, uint8 or float32; not to be changed in place.
+            clips: (B, M, T, H, W, 3) on the 0..255 scale; uint8, not to be changed in place, or float32, which may be.
             samples: The batch's ``data_samples``; an augmentation that makes the pretext task sets ``target``.
             draws: The samples' random numbers.
         """
@@ -56,7 +56,7 @@ class ClipPreprocessor(BaseDataPreprocessor):
         """
         clips, samples = self.augmented(data)
         x_BMCTHW = clips.permute(0, 1, 5, 2, 3, 4).to(self.mean.dtype)
-        return dict(inputs=(x_BMCTHW - self.mean) / self.std, data_samples=samples)
+        return dict(inputs=x_BMCTHW.sub_(self.mean).div_(self.std), data_samples=samples)
 
     def augmented(self, data: dict) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns what `forward` would normalise, (B, M, T, H, W, 3) on the 0..255 scale, and the data samples."""

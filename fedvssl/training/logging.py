@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fedvssl.errors import StorageError
 from fedvssl.training.hooks import Hook, Metrics
 
-SHOWN = ('clients', 'loss', 'accuracy', 'test_accuracy', 'lr')
+SHOWN = ('clients', 'loss', 'accuracy', 'lr')  # and what was measured on held-out videos
 
 
 class ConsoleHook(Hook):
@@ -53,7 +53,8 @@ class ConsoleHook(Hook):
         """Prints the round's line with the time that is left."""
         done = number - self._first + 1
         left = (time.monotonic() - self._begun) / done * (self._rounds - number)
-        shown = '  '.join(f'{key} {_short(metrics[key])}' for key in SHOWN if key in metrics)
+        measured = sorted(key for key in metrics if key.startswith('test_') and not key.endswith('num-examples'))
+        shown = '  '.join(f'{key} {_short(metrics[key])}' for key in (*SHOWN, *measured) if key in metrics)
         self.console.print(f'{self.unit} {number}/{self._rounds}  {shown}  eta {_clock(left)}', soft_wrap=True)
         if self._progress:
             self._progress.update(self._run, completed=number)

@@ -8,6 +8,7 @@ from fedvssl.data.transforms import (
     Brightness,
     CenterCrop,
     Contrast,
+    FastResizeCrop,
     Flip,
     HueSaturation,
     RandomCrop,
@@ -68,6 +69,25 @@ def test_crops():
         RandomCrop(130)(given, random())
 
 
+def smooth_frames(height, width, count=2):
+    coarse = np.random.default_rng(1).integers(0, 256, (count, 9, 12, 3), dtype=np.uint8)
+    return np.stack([cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC) for picture in coarse])
+
+
+@pytest.mark.parametrize(('height', 'width'), [(256, 340), (240, 320), (340, 256), (120, 120)])
+def test_the_fast_crop_takes_the_window_of_the_two_steps(height, width):
+    given, sizes = smooth_frames(height, width), [112, 128, (192, 144)]
+    for seed in range(6):
+        both, same = random(seed), random(seed)
+        expected = RandomCrop(112)(RandomResize(sizes)(given, both), both)
+        found = FastResizeCrop(sizes, 112)(given, same)
+        assert found.shape == expected.shape == (2, 112, 112, 3) and found.dtype == np.uint8
+        assert np.abs(found.astype(int) - expected).mean() < 4  # full contrast every few pixels; real videos: below 2
+        assert both.integers(1 << 30) == same.integers(1 << 30)  # as many draws, in the same order
+    with pytest.raises(ConfigError, match='FastResizeCrop: size 130 does not fit into 112x112'):
+        FastResizeCrop([112], 130)(smooth_frames(112, 112), random())
+
+
 def test_flip():
     given = frames()
     np.testing.assert_array_equal(Flip(1.0)(given, random()), given[:, :, ::-1])
@@ -99,8 +119,8 @@ class _Sequence(Fixed):
 
 
 @pytest.mark.parametrize('transform', [
-    Resize(20), RandomResize([20, 24]), RandomCrop(16), Flip(0.5), Brightness(1, 32), Contrast(1, 0.2),
-    HueSaturation(1, 12, 0.1)])
+    Resize(20), RandomResize([20, 24]), RandomCrop(16), FastResizeCrop([20, 24], 16),
+    Flip(0.5), Brightness(1, 32), Contrast(1, 0.2), HueSaturation(1, 12, 0.1)])
 def test_all_frames_get_the_same_draw_and_the_seed_decides_it(transform):
     given = np.repeat(frames(count=1), 4, axis=0)
     first, same = transform(given, random(3)), transform(given, random(3))

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
 from fedvssl.data.draws import Draws
+from fedvssl.data.transforms import shift_hue as shift_hue_cv2
 from fedvssl.errors import ConfigError
 from fedvssl.models.augments.keyframes import KeyFrames, draw_kinds
 from fedvssl.registry import MODELS
@@ -43,35 +43,30 @@ class BatchHueSaturation:
         if not len(chosen):
             return clips
         change = rotate_hue if self.fast else shift_hue
-        return clips.index_copy(0, chosen, change(clips[chosen], shift[chosen], scale[chosen]))
+        clips = clips.clone()
+        for place in chosen.tolist():
+            clips[place] = change(clips[place], shift[place], scale[place])
+        return clips
 
 
-def shift_hue(clips: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+def shift_hue(clip: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """Shifts hue and scales saturation in 8-bit HSV.
 
     Args:
-        clips: uint8 (B, ..., 3) RGB.
-        shift: Added to each clip's hue (B,); the sum is rounded and clipped to 0..179.
-        scale: Factor of each clip's saturation (B,); the product is rounded and clipped to 0..255.
+        clip: uint8 (..., H, W, 3) RGB.
+        shift: Added to the hue, a scalar; the sum is rounded and clipped to 0..179.
+        scale: Factor of the saturation, a scalar; the product is rounded and clipped to 0..255.
     """
-    hue = (torch.arange(256, device=clips.device) + shift[:, None]).round().clamp(0, HUES - 1).to(torch.uint8)
-    saturation = (torch.arange(256, device=clips.device) * scale[:, None]).round().clamp(0, 255).to(torch.uint8)
-    if clips.device.type == 'cpu':
-        changed = [_shift_hue_cv2(clip.numpy(), h.numpy(), s.numpy())
-                   for clip, h, s in zip(clips, hue, saturation, strict=True)]
-        return torch.from_numpy(np.stack(changed))
-    hsv = rgb_to_hsv(clips)
-    pixels = hsv.view(len(clips), -1, 3).long()
-    changed_hue, changed_saturation = hue.gather(1, pixels[..., 0]), saturation.gather(1, pixels[..., 1])
-    return hsv_to_rgb(torch.stack([changed_hue, changed_saturation, pixels[..., 2].to(torch.uint8)], dim=-1)
-                      .view(clips.shape))
-
-
-def _shift_hue_cv2(clip: np.ndarray, hue: np.ndarray, saturation: np.ndarray) -> np.ndarray:
-    """Maps hue and saturation of a clip uint8 (..., W, 3) through tables of 256 values; frames lie below each other."""
-    hsv = cv2.cvtColor(clip.reshape(-1, *clip.shape[-2:]), cv2.COLOR_RGB2HSV)
-    hsv = np.stack([hue[hsv[..., 0]], saturation[hsv[..., 1]], hsv[..., 2]], axis=-1)
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).reshape(clip.shape)
+    values = torch.arange(256, device=clip.device)
+    hue = (values + shift).round().clamp(0, HUES - 1).to(torch.uint8)
+    saturation = (values * scale).round().clamp(0, 255).to(torch.uint8)
+    if clip.device.type == 'cpu':
+        # Our clips lie in memory channel by channel here; OpenCV brings them together faster than torch.
+        planes = [channel.reshape(-1, clip.shape[-2]).numpy() for channel in clip.unbind(-1)]
+        changed = shift_hue_cv2(cv2.merge(planes), hue.numpy(), saturation.numpy())
+        return torch.stack([torch.from_numpy(plane) for plane in cv2.split(changed)]).movedim(0, -1).view(clip.shape)
+    hsv = rgb_to_hsv(clip).long()
+    return hsv_to_rgb(torch.stack([hue[hsv[..., 0]], saturation[hsv[..., 1]], hsv[..., 2].to(torch.uint8)], dim=-1))
 
 
 def rgb_to_hsv(rgb: Tensor) -> Tensor:
@@ -105,24 +100,24 @@ def hsv_to_rgb(hsv: Tensor) -> Tensor:
     return (torch.cat(channels, dim=-1) * 255).to(torch.uint8)
 
 
-def rotate_hue(clips: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Approximates `shift_hue` (same arguments) by one linear map of the colours per clip."""
-    maps = hue_matrices(shift, scale).to(torch.float32)
-    colors = clips.to(torch.float32).flatten(1, -2) @ maps.transpose(1, 2)
-    return colors.round_().clamp_(0, 255).to(torch.uint8).view(clips.shape)
+def rotate_hue(clip: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Approximates `shift_hue` (same arguments) by one linear map of the colours."""
+    channels = clip.movedim(-1, 0)
+    changed = hue_matrix(shift, scale).to(torch.float32) @ channels.reshape(3, -1).to(torch.float32)
+    return changed.round_().clamp_(0, 255).to(torch.uint8).view(channels.shape).movedim(0, -1)
 
 
-def hue_matrices(shift: Tensor, scale: Tensor) -> Tensor:
-    """Returns matrices (B, 3, 3) on RGB columns: a turn about grey by 2 degrees times `shift`, chroma times `scale`."""
-    angle = torch.deg2rad(2 * shift)[:, None, None]
+def hue_matrix(shift: Tensor, scale: Tensor) -> Tensor:
+    """Returns a matrix (3, 3) on RGB columns: a turn about grey by 2 degrees times `shift`, chroma times `scale`."""
+    angle = torch.deg2rad(2 * shift)
     mean = torch.full((3, 3), 1 / 3, dtype=torch.float64, device=shift.device)
     chroma = torch.eye(3, dtype=torch.float64, device=shift.device) - mean
     turn = torch.tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], dtype=torch.float64, device=shift.device) / 3 ** 0.5
-    return mean + scale[:, None, None] * (angle.cos() * chroma + angle.sin() * turn)
+    return mean + scale * (angle.cos() * chroma + angle.sin() * turn)
 
 
 class _Drift:
-    """With probability `p`, one value per frame, drawn at key frames and interpolated at random kinds.
+    """With probability `p`, changes a clip by one value per frame, drawn at key frames, interpolated at random kinds.
 
     Args:
         p: Probability that a clip is changed.
@@ -133,28 +128,39 @@ class _Drift:
     def __init__(self, p: float, delta: float, key_probabilities: Sequence[float] = (0.7, 0.3)) -> None:
         self.p, self.delta, self.key_probabilities = p, delta, key_probabilities
 
+    def __call__(self, clips: Tensor, samples: dict[str, Tensor], draws: Draws) -> Tensor:
+        """Changes clips (B, M, T, H, W, 3) uint8 or float32; gives float32 if any is changed, clipped to 0..255."""
+        chosen, drift = self.draw(clips.shape[2], draws)
+        places = chosen.nonzero().flatten().tolist()
+        if places:
+            clips = clips.to(torch.float32)
+        for place in places:
+            self.apply_(clips[place], drift[place].view(-1, 1, 1, 1)).clamp_(0, 255)
+        return clips
+
+    def draw(self, frames: int, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Returns whether each clip is changed (B,), and its value in each frame, float32 (B, T)."""
+        keys = KeyFrames.draw(frames, self.key_probabilities, draws)
+        at_keys = self.at_keys(draws.between(-self.delta, self.delta, keys.index.shape[-1]))
+        drift = keys.interpolate(at_keys, draw_kinds(draws, keys)).to(torch.float32)
+        return draws.uniform() < self.p, drift
+
     def at_keys(self, values: Tensor) -> Tensor:
         """Maps U(-delta, delta) to the values at key frames."""
         return values
 
-    def draw(self, frames: int, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Returns whether each clip is changed (B,), and the values float32 (B, 1, T, 1, 1, 1)."""
-        keys = KeyFrames.draw(frames, self.key_probabilities, draws)
-        values = self.at_keys(draws.between(-self.delta, self.delta, keys.index.shape[-1]))
-        drift = keys.interpolate(values, draw_kinds(draws, keys))
-        return draws.uniform() < self.p, drift.to(torch.float32)[:, None, :, None, None, None]
+    def apply_(self, clip: Tensor, drift: Tensor) -> Tensor:
+        """Changes a clip (M, T, H, W, 3) in place by values (T, 1, 1, 1)."""
+        raise NotImplementedError
 
 
 @MODELS.register_module()
 class DynamicBrightness(_Drift):
     """With probability `p`, adds to each frame a value that drifts between U(-delta, delta); clips to 0..255."""
 
-    def __call__(self, clips: Tensor, samples: dict[str, Tensor], draws: Draws) -> Tensor:
-        """Changes clips (B, M, T, H, W, 3) uint8 or float32; gives float32 if any is changed."""
-        chosen, drift = self.draw(clips.shape[2], draws)
-        if not chosen.any():
-            return clips
-        return (clips + drift * chosen.view(-1, 1, 1, 1, 1, 1)).clamp_(0, 255)
+    def apply_(self, clip: Tensor, drift: Tensor) -> Tensor:
+        """Adds in place."""
+        return clip.add_(drift)
 
 
 @MODELS.register_module()
@@ -165,9 +171,6 @@ class DynamicContrast(_Drift):
         """Maps to factors."""
         return values.exp()
 
-    def __call__(self, clips: Tensor, samples: dict[str, Tensor], draws: Draws) -> Tensor:
-        """Changes clips (B, M, T, H, W, 3) uint8 or float32; gives float32 if any is changed."""
-        chosen, drift = self.draw(clips.shape[2], draws)
-        if not chosen.any():
-            return clips
-        return (clips * drift.where(chosen.view(-1, 1, 1, 1, 1, 1), 1.0)).clamp_(0, 255)
+    def apply_(self, clip: Tensor, drift: Tensor) -> Tensor:
+        """Multiplies in place."""
+        return clip.mul_(drift)

@@ -67,8 +67,8 @@ class CtPHead(BaseModule):
     def forward(self, features: Tensor, queries: Tensor) -> Tensor:
         """Returns encoded boxes (B, K, T, 4) from feature maps (B, C, T', H', W') and query boxes (B, K, 4) in px."""
         if features.shape[2] != self.feature_length:
-            raise ConfigError(f'CtPHead: feature maps have length {features.shape[2]}, the head is for {self.feature_length}:'
-                              f' clip_length must be that of the sampler, feature_length that of the backbone')
+            raise ConfigError(f'CtPHead: takes feature maps of length {self.feature_length}, not {features.shape[2]}: '
+                              f'clip_length must be that of the sampler, feature_length that of the backbone')
         maps = torch.relu(self.temporal_conv(features).squeeze(2))
         rois = roi_align(maps, queries, self.roi_size, 1 / self.spatial_stride)
         hidden = torch.relu(self.fc1(rois.flatten(2)))
