@@ -106,18 +106,6 @@ def _normal(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values) - half, statistics.fmean(values) + half
 
 
-def pretext_accuracy(work_dir: Path) -> float:
-    """Returns the last measured held-out accuracy, 0..1, of a federated run's pretext task.
-
-    Raises:
-        DataListError: If the run did not measure any.
-    """
-    try:
-        return json.loads((work_dir / 'rounds/latest/state.json').read_text())['metrics']['test_accuracy']
-    except (OSError, ValueError, KeyError) as error:
-        raise DataListError(f'{work_dir}: its newest round has no test_accuracy ({error})') from error
-
-
 def to_json(comparison: Comparison, first: str, second: str, pretext: Sequence[float] = ()) -> dict[str, Any]:
     """Returns the comparison as JSON values, with the environment that computed it."""
     return dict(**asdict(comparison), names=[first, second], difference=comparison.difference,

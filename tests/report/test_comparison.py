@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fedvssl.errors import DataListError
-from fedvssl.report.comparison import compare, pretext_accuracy, to_json, to_markdown
+from fedvssl.report.comparison import compare, to_json, to_markdown
 
 FIRST = {1: [1, 1, 1, 0], 2: [1, 1, 0, 0], 3: [1, 1, 1, 1]}
 SECOND = {1: [1, 0, 0, 0], 2: [1, 1, 0, 0], 3: [1, 0, 1, 0]}
@@ -73,17 +73,10 @@ def test_a_missing_or_foreign_result_is_named(arm, tmp_path, content):
     assert caught.value.exit_code == 3
 
 
-def test_json_and_pretext_accuracy(arm, tmp_path):
+def test_json_and_table(arm):
     comparison = compare(arm('a', FIRST), arm('b', SECOND))
     values = json.loads(json.dumps(to_json(comparison, 'federated', 'scratch', [0.5])))
     assert values['names'] == ['federated', 'scratch'] and values['pretext_accuracy'] == [0.5]
     assert values['first'] == [0.75, 0.5, 1.0] and values['difference'] == pytest.approx(1 / 3)
     table = to_markdown(comparison, 'a', 'b', [0.5, 0.25])
     assert table.endswith('pretext accuracy on held-out videos, %: 50.0, 25.0.')
-    (tmp_path / 'run/rounds/latest').mkdir(parents=True)
-    state = tmp_path / 'run/rounds/latest/state.json'
-    state.write_text(json.dumps(dict(metrics=dict(test_accuracy=0.75))))
-    assert pretext_accuracy(tmp_path / 'run') == 0.75
-    state.write_text(json.dumps(dict(metrics={})))
-    with pytest.raises(DataListError, match='no test_accuracy'):
-        pretext_accuracy(tmp_path / 'run')

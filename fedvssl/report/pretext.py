@@ -1,0 +1,53 @@
+"""How well pretext tasks were learned: the last measurement on held-out videos of each run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fedvssl.errors import DataListError
+
+
+def held_out(work_dir: Path) -> dict[str, Any]:
+    """Returns what a run of ``fed_train.py`` or ``train.py`` measured last on held-out videos.
+
+    Returns:
+        ``metrics`` (without their prefix ``test_``; for CtP with ``relative_loss``, the loss in units of that of
+        predicting zero), and what tells the run: ``round``, ``seed``, ``config_hash``, ``environment``.
+
+    Raises:
+        DataListError: If its newest round has no such measurement.
+    """
+    try:
+        state = json.loads((work_dir / 'rounds/latest/state.json').read_text())
+        about = {key: state['about'][key] for key in ('seed', 'config_hash', 'environment')}
+        metrics = {key.removeprefix('test_'): value for key, value in state['metrics'].items()
+                   if key.startswith('test_')}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataListError(f'{work_dir}: holds no usable round ({error})') from error
+    if not metrics:
+        raise DataListError(f'{work_dir}: its newest round, {state["round"]}, was not measured on held-out videos')
+    if 'zero_loss' in metrics:
+        metrics['relative_loss'] = metrics['loss'] / metrics['zero_loss']
+    return dict(round=state['round'], metrics=metrics, **about)
+
+
+def pretext_accuracy(work_dir: Path) -> float:
+    """Returns the last measured held-out accuracy, 0..1, of a run's pretext task.
+
+    Raises:
+        DataListError: If the run did not measure any.
+    """
+    metrics = held_out(work_dir)['metrics']
+    if 'accuracy' not in metrics:
+        raise DataListError(f'{work_dir}: its newest round has no test_accuracy')
+    return metrics['accuracy']
+
+
+def to_markdown(runs: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    """Returns a Markdown table of named runs as `held_out` gives them."""
+    rows = ['| run | seed | rounds | on held-out videos |', '|---|---|---|---|']
+    for name, run in runs:
+        found = ', '.join(f'{key} {value:.4g}' for key, value in sorted(run['metrics'].items()))
+        rows.append(f'| {name} | {run["seed"]} | {run["round"]} | {found} |')
+    return '\n'.join(rows)
