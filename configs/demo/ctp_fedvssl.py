@@ -27,6 +27,6 @@ data = dict(
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.01),
                      clip_grad=dict(max_norm=40))
 schedule = dict(type='CosineSchedule', warmup=0.3)
-federation = dict(rounds=30, clients_per_round=2, local_epochs=24, evaluate_every=6, workers=2,
+federation = dict(rounds=24, clients_per_round=2, local_epochs=24, evaluate_every=6, workers=2,
                   strategy=dict(type='FedVSSL', alpha=0.9, beta=0.0))
 training = dict(epochs=120, evaluate_every=20)

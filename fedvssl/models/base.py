@@ -74,6 +74,13 @@ class VideoModel(BaseModel):
             return self.predict(inputs, data_samples or {})
         raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', not {mode!r}")
 
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns what is optimised, ``loss`` alone, and what is logged: everything.
+
+        mmengine's version optimises the sum of all that have "loss" in their names.
+        """
+        return losses['loss'], dict(losses)
+
     def features(self, inputs: Tensor) -> Tensor:
         """Returns the feature maps of all clips, (B * M, C, T', H', W')."""
         return self.backbone(inputs.flatten(0, 1))
