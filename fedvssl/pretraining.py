@@ -13,7 +13,6 @@ Labels are withheld from the datasets, so that no mistake in a config can turn t
 import math
 import time
 from contextlib import closing
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,22 +22,22 @@ import torch
 
 from fedvssl import rng
 from fedvssl.config import PhaseConfig, RunConfig, TrainingConfig, config_hash, identity
-from fedvssl.data.annotations import UNLABELLED
-from fedvssl.data.dataset import ClipDataset, build_dataset, read_videos
-from fedvssl.data.loader import ClipLoader, collate
+from fedvssl.data.dataset import build_dataset, read_videos
+from fedvssl.data.loader import ClipLoader
 from fedvssl.environment import describe_environment
 from fedvssl.errors import ConfigError, DataListError
-from fedvssl.models import ClipClassifier, VideoModel
 from fedvssl.state import CentralState, RoundStore, write_json
 from fedvssl.training.hooks import Hook, Hooks
 from fedvssl.training.logging import ConsoleHook, JsonlHook
 from fedvssl.training.optimizer_state import load_optimizer_tensors, optimizer_tensors
+from fedvssl.training.rehearsal import rehearse
 from fedvssl.training.trainer import Span, Trainer, build_trainer
 
 BAD_VIDEOS_FILE = 'bad_videos.json'
 
+
 def check_pretraining(config: RunConfig) -> str:
-    """Builds everything, loads one sample, and returns a line that says what would run.
+    """Builds everything, passes one sample through it, and returns a line that says what would run.
 
     Raises:
         FedVSSLError: For whatever is wrong.
@@ -69,7 +68,7 @@ def pretrain(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
             failures. The last committed epoch is intact.
     """
     config = config.centralised()
-    hook = hook or Hooks([ConsoleHook('epoch', 'step'), JsonlHook(work_dir / 'log.jsonl')])
+    hook = hook or Hooks([ConsoleHook('epoch', 'step'), JsonlHook(work_dir / 'log.jsonl', every=50)])
     annotations = Path(config.data.root) / config.data.annotations
     with closing(Pretraining(config)) as job:
         who = dict(identity(config), annotations_sha256=sha256(annotations.read_bytes()).hexdigest())
@@ -110,7 +109,7 @@ class _Phase:
     """The videos of one phase, without their labels, and what loads them."""
 
     def __init__(self, config: RunConfig, phase: PhaseConfig, batch_size: int, replace_bad: bool) -> None:
-        videos = [replace(video, label=UNLABELLED) for video in read_videos(config.data, phase.split)]
+        videos = read_videos(config.data, phase.split, labelled=False)
         self.dataset = build_dataset(config.data, phase, videos, replace_bad)
         self.indices = np.arange(len(videos))
         self.loader = ClipLoader(self.dataset, batch_size, config.data.workers)
@@ -137,7 +136,7 @@ class Pretraining:
         self.trainer: Trainer = build_trainer(config)
         for name, phase in (('train', self.train), ('test', self.test)):
             if phase:
-                _require_target(self.trainer.model, phase.dataset, config.seed, f'data.{name}.sampler')
+                rehearse(self.trainer.model, phase.dataset, config.seed, f'data.{name}')
         self.steps = self.train.loader.num_batches(len(self.train.indices))
 
     def close(self) -> None:
@@ -211,18 +210,3 @@ def _require_finite(state: CentralState) -> None:
 def _diverged(reason: str) -> ConfigError:
     return ConfigError(f'training diverged: {reason}; lower the learning rate (optimizer.lr of optim_wrapper, or of '
                        f'training.optim_wrapper if there is one)')
-
-
-def _require_target(model: VideoModel, dataset: ClipDataset, seed: int, key: str) -> None:
-    """Checks on one sample that sampler or augmentations make the target a classifier learns; labels are withheld."""
-    if not isinstance(model, ClipClassifier):
-        return
-    samples = (dataset.load(index, seed, 'check') for index in range(len(dataset)))
-    sample = next((sample for sample in samples if sample is not None), None)
-    if sample is None:  # no video is readable: the run itself counts and names them
-        return
-    target = model.data_preprocessor(collate([sample]))['data_samples']['target']
-    if (target == UNLABELLED).any():
-        raise ConfigError(f'{key}: neither {type(dataset.sampler).__name__} nor model.data_preprocessor.augments make '
-                          f'the target that {type(model).__name__} is to learn, and pretraining does not read labels; '
-                          f'take the sampler of a pretext task, or tools/finetune.py to train on labels')

@@ -33,7 +33,7 @@ def main() -> None:
     pretrained = None if args.pretrained == 'none' else args.pretrained
     name = f'{Path(args.config).stem}_{"pretrained" if pretrained else "scratch"}'
     work_dir = Path(args.work_dir or Path('work_dirs') / name)
-    hook = Hooks([ConsoleHook('epoch', 'step'), JsonlHook(work_dir / 'log.jsonl')])
+    hook = Hooks([ConsoleHook('epoch', 'step'), JsonlHook(work_dir / 'log.jsonl', every=50)])
     finetune(config, work_dir, pretrained, hook)
 
 

@@ -7,6 +7,7 @@ decides; for evaluation it is left out instead, so that no video is counted twic
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from fedvssl import rng
 from fedvssl.config import DataConfig, PhaseConfig
-from fedvssl.data.annotations import Video, read_annotations, resolve
+from fedvssl.data.annotations import UNLABELLED, Video, read_annotations, resolve
 from fedvssl.data.sampling import Sampler
 from fedvssl.data.transforms import Transform
 from fedvssl.errors import BadVideosError, DataListError
@@ -110,7 +111,7 @@ class ClipDataset:
             frames = frames[shown]
         for transform in self.transforms:
             frames = transform(frames, random)
-        if np.array_equal(places, np.arange(len(frames))):  # no frame twice, none out of order: spare the copy
+        if np.array_equal(places.ravel(), np.arange(len(frames))):  # no frame twice, none out of order: spare the copy
             return frames.reshape(*places_MT.shape, *frames.shape[1:])
         return frames[places.reshape(places_MT.shape)]
 
@@ -131,15 +132,22 @@ class ClipDataset:
                                  f'{limit:g} allows; mend them or take them out of the list:{listed}')
 
 
-def read_videos(data: DataConfig, split: str | None) -> list[Video]:
+def read_videos(data: DataConfig, split: str | None, labelled: bool = True) -> list[Video]:
     """Reads the rows of one split of a config's annotation file.
+
+    Args:
+        data: The config's section.
+        split: Which rows; all of them if None.
+        labelled: Whether to keep the labels. Pretraining does not, so that no mistake in a config can turn it into
+            supervised training.
 
     Raises:
         DataListError: If the file is wrong, naming file and line.
     """
     root = Path(data.root)
-    return read_annotations(root / data.annotations, root, label_base=data.label_base, split=split,
-                            split_column=data.split_column, extension=data.extension)
+    videos = read_annotations(root / data.annotations, root, label_base=data.label_base, split=split,
+                              split_column=data.split_column, extension=data.extension)
+    return videos if labelled else [replace(video, label=UNLABELLED) for video in videos]
 
 
 def build_dataset(data: DataConfig, phase: PhaseConfig, videos: Sequence[Video], replace_bad: bool) -> ClipDataset:

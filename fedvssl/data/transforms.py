@@ -2,7 +2,8 @@
 
 A transform is ``transform(frames, random) -> frames`` with frames (F, H, W, 3) uint8 RGB. The generator is an argument,
 because mmcv's and mmaction2's transforms draw from global state (and their hue jitter overflows on numpy >= 2).
-Geometry and colour follow CtP: cv2 bilinear, HSV with hue clipped (not wrapped) to 0..179.
+Geometry and colour follow CtP: cv2 bilinear, HSV with hue clipped (not wrapped) to 0..179. Frames stay uint8, so that
+brightness and contrast round, by half a grey level at most, where CtP's code goes on in floats.
 """
 
 from collections.abc import Sequence

@@ -19,6 +19,7 @@ from fedvssl.data.loader import ClipLoader
 from fedvssl.environment import describe_environment
 from fedvssl.errors import ConfigError, DataListError
 from fedvssl.evaluation.metrics import accuracy_report
+from fedvssl.registry import MODELS
 from fedvssl.state import write_json
 from fedvssl.training.hooks import Hook
 from fedvssl.training.trainer import Span, Trainer, build_trainer
@@ -45,6 +46,7 @@ class FineTuning:
         if data.test is None:
             raise ConfigError('data.test: fine-tuning needs it and the config does not have it')
         self.settings: TrainingConfig = config.section('training')
+        _require_recognizer(config)
         train, test = read_videos(data, data.train.split), read_videos(data, data.test.split)
         _require_labels(config, train + test)
         self.train = build_dataset(data, data.train, train, replace_bad=True)
@@ -75,6 +77,7 @@ class FineTuning:
         begun = time.perf_counter()
         for epoch in range(1, epochs + 1):
             self.hook.before_round(epoch, steps)
+            self.trainer.begin_epoch(steps)
             batches = self.train_loader.shuffled(indices, seed, 'finetune', epoch)
             metrics: dict[str, Any] = self.trainer.fit(batches, Span((epoch - 1) / epochs, epoch / epochs, steps),
                                                        self.hook, epoch)
@@ -131,6 +134,14 @@ def finetune(config: RunConfig, work_dir: Path, pretrained: str | None, hook: Ho
                         mean_class=result['last']['mean_class'], n=result['last']['n'],
                         result=str(work_dir / RESULT_FILE)))
     return result
+
+
+def _require_recognizer(config: RunConfig) -> None:
+    """Checks that the model is one that learns labels: pretext tasks have a section ``training`` as well."""
+    name = config.model['type']
+    if not getattr(MODELS.get(name), 'learns_labels', False):
+        raise ConfigError(f'model.type: {name} is a pretext task, which fine-tuning does not train; take a config of a '
+                          f'Recognizer, such as those in configs/downstream')
 
 
 def _require_labels(config: RunConfig, videos: list[Video]) -> None:

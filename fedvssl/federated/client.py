@@ -95,7 +95,8 @@ class Client:
     def train_split(self) -> _Split:
         """Training videos."""
         data = self.config.data
-        dataset = build_dataset(data, data.train, read_videos(data, data.train.split), replace_bad=True)
+        dataset = build_dataset(data, data.train, read_videos(data, data.train.split, labelled=False),
+                                replace_bad=True)
         partitions = build_partitions(data, dataset.videos, self.config.seed)
         return _Split(dataset, partitions, ClipLoader(dataset, data.batch_size, data.workers))
 
@@ -105,7 +106,8 @@ class Client:
         data = self.config.data
         if data.test is None:
             raise ConfigError('data.test: evaluation needs it and the config does not have it')
-        dataset = build_dataset(data, data.test, read_videos(data, data.test.split), replace_bad=False)
+        dataset = build_dataset(data, data.test, read_videos(data, data.test.split, labelled=False),
+                                replace_bad=False)
         partitions = build_held_out(data, self.train_split.dataset.videos, dataset.videos, self.config.seed)
         return _Split(dataset, partitions, ClipLoader(dataset, data.test_batch_size, data.workers))
 
@@ -147,6 +149,7 @@ class Client:
         batches = (batch for epoch in range(epochs)
                    for batch in loader.shuffled(indices, seed, partition, number, epoch))
         span = Span((number - 1) / rounds, number / rounds, epochs * loader.num_batches(len(indices)))
+        self.trainer.begin_epoch(span.steps)
         return self.trainer.fit(batches, span)
 
     def _split_state(self, message: Message, partition: int, number: int,

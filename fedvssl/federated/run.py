@@ -19,9 +19,11 @@ from fedvssl.federated.engines.answer import RUN_ID
 from fedvssl.federated.engines.local import LocalGrid
 from fedvssl.federated.engines.workers import WorkerGrid
 from fedvssl.federated.server import Server, build_cohorts, build_server_app, build_strategy, initial_state
+from fedvssl.models import VideoModel, build_model
 from fedvssl.state import FederatedState, RoundStore
 from fedvssl.training.hooks import Hook, Hooks
 from fedvssl.training.logging import ConsoleHook, JsonlHook
+from fedvssl.training.rehearsal import rehearse
 from fedvssl.training.trainer import build_trainer
 from fedvssl.video import BACKENDS
 
@@ -39,7 +41,7 @@ def check_run(config: RunConfig) -> str:
     sizes = _check_data(config)
     build_cohorts(settings, config.seed, len(sizes))
     state = initial_state(config, build_strategy(settings))
-    build_trainer(config)
+    _rehearse(config, build_trainer(config).model)
     shared = sum(tensor.nbytes for tensor in state.tensors.values())
     return (f'ok: {sum(sizes)} videos on {len(sizes)} clients ({min(sizes)} to {max(sizes)} each), '
             f'{settings.rounds} rounds of {settings.clients_per_round} clients, '
@@ -67,6 +69,7 @@ def federate(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
     cohorts = build_cohorts(settings, config.seed, num_clients)
     strategy = build_strategy(settings)
     start = initial_state(config, strategy)
+    _rehearse(config, build_model(config.model, config.seed))
     annotations = Path(config.data.root) / config.data.annotations
     who = dict(identity(config), annotations_sha256=sha256(annotations.read_bytes()).hexdigest())
     about = dict(config_hash=config_hash(config), seed=config.seed, strategy=settings.strategy,
@@ -110,6 +113,21 @@ def _build_grid(config: RunConfig, work_dir: Path, num_clients: int) -> LocalGri
         logger.warning('workers=0: clients run in this process; one that dies or hangs takes the run with it')
         return LocalGrid(make_app, num_clients)
     return WorkerGrid(make_app, num_clients, settings.workers, settings.client_timeout)
+
+
+def _rehearse(config: RunConfig, model: VideoModel) -> None:
+    """Passes a sample of each phase that the run uses through the model.
+
+    Raises:
+        ConfigError: If they do not go together.
+    """
+    data = config.data
+    phases = [('data.train', data.train)]
+    if config.section('federation').evaluate_every and data.test is not None:
+        phases.append(('data.test', data.test))
+    for key, phase in phases:
+        videos = read_videos(data, phase.split, labelled=False)
+        rehearse(model, build_dataset(data, phase, videos, replace_bad=False), config.seed, key)
 
 
 def _check_data(config: RunConfig) -> list[int]:

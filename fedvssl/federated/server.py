@@ -68,8 +68,11 @@ def initial_state(config: RunConfig, strategy: FederatedStrategy) -> FederatedSt
 
     model = build_model(config.model, config.seed)
     tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor for name, tensor in tensors.items() if name.split('.', 1)[0] not in model.client_local}
     parts = {name.split('.', 1)[0] for name in tensors}
     for part in strategy.exchange:
+        if part in model.client_local:
+            raise ConfigError(f'federation.strategy.exchange: {part!r} of {type(model).__name__} stays with its client')
         if part not in parts:
             raise ConfigError(f'federation.strategy.exchange: the model has no part {part!r}{suggest(part, parts)}')
     return FederatedState(round=0, tensors=strategy.shared(tensors))

@@ -50,7 +50,18 @@ class VideoModel(BaseModel):
         backbone: Config of the backbone; it must tell its number of output channels as ``feat_dim``.
         head: Config of the head, built with ``in_channels`` set to the backbone's ``feat_dim``.
         data_preprocessor: Config of the preprocessor; its output is what `forward` takes.
+
+    Attributes:
+        client_local: Parts, beside the head, that stay with a client whatever a strategy exchanges.
+        wants_target: Whether sampler or augmentation must make a target.
+        wants_independent_clips: Whether each clip of a sample must be transformed by draws of its own.
+        learns_labels: Whether the targets are the videos' labels.
     """
+
+    client_local: frozenset[str] = frozenset()
+    wants_target = True
+    wants_independent_clips = False
+    learns_labels = False
 
     def __init__(self, backbone: dict, head: dict, data_preprocessor: dict) -> None:
         super().__init__(data_preprocessor=MODELS.build(data_preprocessor))
@@ -114,6 +125,15 @@ class ClipClassifier(VideoModel):
         """Returns the accuracy of logits (n, classes) and their mean cross-entropy."""
         return dict(accuracy=float((predictions.argmax(dim=1) == targets).double().mean()),
                     loss=float(F.cross_entropy(predictions, targets)))
+
+
+class PooledClassifier(ClipClassifier):
+    """A classifier whose head pools each clip's feature maps itself, such as mmaction2's ``I3DHead``."""
+
+    def predict(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> Tensor:
+        """Returns logits (B, classes), averaged over the M clips of each video; `inputs` is (B, M, 3, T, H, W)."""
+        batch, clips = inputs.shape[:2]
+        return self.head(self.features(inputs)).view(batch, clips, -1).mean(dim=1)
 
 
 def share_correct(logits: Tensor, target: Tensor) -> Tensor:

@@ -5,22 +5,18 @@ the *logits* of a video's clips are averaged. mmaction2's head averages probabil
 """
 
 import numpy as np
-from torch import Tensor
 
 from fedvssl.data.annotations import UNLABELLED
 from fedvssl.data.description import Description
-from fedvssl.models.base import ClipClassifier
+from fedvssl.models.base import PooledClassifier
 from fedvssl.registry import MODELS
 
 
 @MODELS.register_module()
-class Recognizer(ClipClassifier):
+class Recognizer(PooledClassifier):
     """Action recognition from one or several clips of a video."""
 
-    def predict(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> Tensor:
-        """Returns logits (B, classes), averaged over the M clips of each video; `inputs` is (B, M, 3, T, H, W)."""
-        batch, clips = inputs.shape[:2]
-        return self.head(self.features(inputs)).view(batch, clips, -1).mean(dim=1)
+    learns_labels = True
 
     def describe(self, target: np.ndarray) -> Description:
         """Names the label, for videos whose target no sampler or augmentation makes."""

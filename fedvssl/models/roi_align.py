@@ -26,16 +26,19 @@ def roi_align(features: Tensor, boxes: Tensor, output_size: int, scale: float, s
         (B, K, C, S, S); gradients flow to the features.
     """
     batch, channels, height, width = features.shape
+    kind = torch.promote_types(features.dtype, boxes.dtype)  # half precision would blur the places of samples
+    pooled_type, features, boxes = features.dtype, features.to(kind), boxes.to(kind)
     low, size = boxes[..., :2] * scale - 0.5, (boxes[..., 2:] - boxes[..., :2]) * scale
     steps = output_size * sampling_ratio
     offsets = (torch.arange(steps, device=boxes.device, dtype=boxes.dtype) + 0.5) / steps
     points = low[..., None, :] + size[..., None, :] * offsets[:, None]  # (B, K, steps, 2): x and y of columns and rows
     limits = torch.tensor([width - 1, height - 1], device=boxes.device, dtype=boxes.dtype)
-    inside = ((points >= -1) & (points <= limits + 1)).to(features.dtype)
+    inside = ((points >= -1) & (points <= limits + 1)).to(kind)
     grid_x, grid_y = (2 * torch.minimum(points.clamp(min=0), limits) / limits.clamp(min=1) - 1).unbind(-1)
     grid = torch.stack(torch.broadcast_tensors(grid_x[:, :, None, :], grid_y[:, :, :, None]), dim=-1)
-    samples = F.grid_sample(features, grid.flatten(1, 2).to(features.dtype), mode='bilinear', padding_mode='border',
+    samples = F.grid_sample(features, grid.flatten(1, 2), mode='bilinear', padding_mode='border',
                             align_corners=True)
     samples = samples.view(batch, channels, -1, steps, steps).transpose(1, 2)
     samples = samples * (inside[..., 1, None] * inside[..., None, :, 0])[:, :, None]
-    return F.avg_pool2d(samples.flatten(0, 1), sampling_ratio).view(batch, -1, channels, output_size, output_size)
+    pooled = F.avg_pool2d(samples.flatten(0, 1), sampling_ratio).to(pooled_type)
+    return pooled.view(batch, -1, channels, output_size, output_size)

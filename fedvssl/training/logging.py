@@ -45,9 +45,10 @@ class ConsoleHook(Hook):
             self._progress.reset(self._round, total=steps)
 
     def after_step(self, number: int, metrics: Metrics) -> None:
-        """Advances the bar of steps."""
+        """Advances the bar of steps, and shows the loss."""
         if self._progress:
-            self._progress.advance(self._round)
+            shown = f'{self.step_unit}s  loss {_short(metrics["loss"])}' if 'loss' in metrics else f'{self.step_unit}s'
+            self._progress.update(self._round, advance=1, description=shown)
 
     def after_round(self, number: int, metrics: Metrics) -> None:
         """Prints the round's line with the time that is left."""
@@ -71,10 +72,11 @@ class JsonlHook(Hook):
 
     Args:
         file: The log; a resumed run appends to it.
+        every: Only every so many steps of a round are logged.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, every: int = 1) -> None:
+        self.file, self.every = file, every
 
     def _write(self, event: str, **values: object) -> None:
         line = json.dumps({'event': event, 'time': round(time.time(), 3), **values})
@@ -90,8 +92,9 @@ class JsonlHook(Hook):
         self._write('run', **info)
 
     def after_step(self, number: int, metrics: Metrics) -> None:
-        """Writes ``step``."""
-        self._write('step', round=number, **metrics)
+        """Writes ``step``, unless it is between two that are logged; a client's reply has no number and always is."""
+        if metrics.get('step', 0) % self.every == 0:
+            self._write('step', round=number, **metrics)
 
     def after_round(self, number: int, metrics: Metrics) -> None:
         """Writes ``round``."""

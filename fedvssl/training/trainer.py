@@ -117,7 +117,7 @@ class Trainer:
         Args:
             batches: What `ClipLoader` yields; `span.steps` of them.
             span: Which part of the run this is; sets the learning rate.
-            hook: Told after each step.
+            hook: Told after each step, with the means so far.
             number: Number of the round, passed on to the hook.
 
         Returns:
@@ -130,7 +130,7 @@ class Trainer:
             scalars = self.model.train_step(batch, self.optim_wrapper)
             means.add(scalars)
             if hook:
-                hook.after_step(number, dict(step=step + 1))
+                hook.after_step(number, dict(step=step + 1, **means.result()))
         return means.result()
 
     def _set_lr(self, progress: float) -> None:

@@ -97,6 +97,11 @@ def _norm_note(layout: Layout, target: str) -> str:
     """Says which eps the batch norms need: it is no tensor, and so in no state dict."""
     if 'torchvision' in layout.users:
         eps, origin = '1e-5', "torchvision's networks"
+    elif 'mmaction' in layout.users:
+        return ("not in the file: batch norms' eps, strides and pooling. Networks of fedvssl have eps 1e-3, temporal "
+                "strides (1, 2, 2, 2) and no pooling; mmaction2's ResNet3d has by default eps 1e-5 (set "
+                'model.backbone.norm_eps), no temporal strides and two max-pools, with which these names and shapes '
+                'are the same and the outputs are not')
     else:
         eps, origin = '1e-3', 'networks of fedvssl and CtP, unless built otherwise (mmaction2: 1e-5),'
     default, setting = {'fedvssl': ('1e-3', 'model.backbone.norm_eps={}'),

@@ -15,11 +15,10 @@ import numpy as np
 
 from fedvssl.errors import CheckpointError
 from fedvssl.weights.npy import read_npy, split_npy
-from fedvssl.weights.unpickling import Parameters, read_object_array
+from fedvssl.weights.unpickling import MAX_ARRAYS, Parameters, read_object_array
 
 # The published files hold 133 to 161 MB; a file must not claim memory that no such file needs.
 MAX_BYTES = 1 << 30
-MAX_ARRAYS = 10_000
 
 
 def read_npz(path: Path) -> list[np.ndarray]:

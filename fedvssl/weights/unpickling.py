@@ -59,6 +59,9 @@ for _module in ('numpy.core.multiarray', 'numpy._core.multiarray'):  # before an
 for _module in ('flwr.common.typing', 'flwr.common', 'flwr.compat.common.typing', 'flwr.compat.common'):
     _STAND_INS[_module, 'Parameters'] = _FlowerParameters
 
+MAX_ARRAYS = 10_000
+MAX_OPCODES = 100 * MAX_ARRAYS  # an array takes some 30
+
 # What numpy's picklers emit; leaves out, among others, the extension registry and everything that grows a buffer.
 _OPCODES = frozenset({
     'PROTO', 'FRAME', 'STOP', 'MARK', 'GLOBAL', 'STACK_GLOBAL', 'REDUCE', 'NEWOBJ', 'BUILD', 'NONE', 'NEWTRUE',
@@ -91,12 +94,15 @@ def read_object_array(content: bytes) -> list[object]:
     shape, dtype, _, items = _array_state(root)
     if dtype != '|O' or not isinstance(items, list) or shape not in ((), (len(items),)) or not items:
         raise ValueError('is not an array of objects')
+    _require_few(items)
     return [_item(item) for item in items]
 
 
 def _check_opcodes(content: bytes) -> None:
     puts = 0
-    for opcode, argument, _ in pickletools.genops(content):
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if number >= MAX_OPCODES:
+            raise ValueError(f'is a pickle of more than {MAX_OPCODES} steps')
         if opcode.name not in _OPCODES:
             raise ValueError(f'uses the pickle opcode {opcode.name}, which no file of weights needs')
         if opcode.name in ('BINPUT', 'LONG_BINPUT'):
@@ -104,6 +110,12 @@ def _check_opcodes(content: bytes) -> None:
             if argument is None or argument > puts:
                 raise ValueError('numbers its objects out of order')
             puts += 1
+
+
+def _require_few(items: list) -> None:
+    """Refuses lists that could name one array over and over, each time for two bytes."""
+    if len(items) > MAX_ARRAYS:
+        raise ValueError(f'lists {len(items)} arrays, more than the {MAX_ARRAYS} that are read')
 
 
 def _item(node: object) -> object:
@@ -121,6 +133,8 @@ def _item(node: object) -> object:
 
 def _parameters(node: _FlowerParameters) -> Parameters:
     tensors = node.state.get('tensors') if isinstance(node.state, dict) else None
+    if isinstance(tensors, list):
+        _require_few(tensors)
     contents = [_raw(tensor) for tensor in tensors] if isinstance(tensors, list) else []
     if not contents or not all(isinstance(content, bytes) for content in contents):
         raise ValueError("holds a Parameters object of Flower's without its byte strings")

@@ -35,7 +35,8 @@ def drawn_boxes(count, frames=16):
 
 def test_the_published_network():
     model = MODELS.build(dict(type='CtP', backbone=dict(type='R3D18', spatial_strides=(1, 2, 2, 1)),
-                              head=dict(type='CtPHead'), data_preprocessor=dict(type='ClipPreprocessor')))
+                              head=dict(type='CtPHead'),
+                              data_preprocessor=dict(type='ClipPreprocessor', augments=[dict(type='PastePatches')])))
     assert sum(parameter.numel() for parameter in model.head.parameters()) == 7_111_744
     assert sum(parameter.numel() for parameter in model.parameters()) == 40_278_016
     assert not [name for name in model.state_dict() if name.startswith('target')]

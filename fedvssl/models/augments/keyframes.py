@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fedvssl.data.draws import Draws
+from fedvssl.errors import ConfigError
 
 KIND_PROBABILITIES = (0.70, 0.15, 0.15)  # linear, accelerating, decelerating: CtP's "random" interpolation
 
@@ -79,6 +80,20 @@ class KeyFrames:
         places = segment[..., None].expand(-1, -1, values_LNR.shape[-1])
         first, second = values_LNR.gather(1, places), values_LNR.gather(1, places + 1)
         return (first + (second - first) * x[..., None]).view(*batch, self.frames, *rest)
+
+
+def require_probabilities(owner: str, **values: float | Sequence[float]) -> None:
+    """Checks probabilities: a number is between 0 and 1, a sequence sums to 1.
+
+    Raises:
+        ConfigError: Naming the argument.
+    """
+    for name, value in values.items():
+        parts = [value] if isinstance(value, int | float) else list(value)
+        whole = isinstance(value, int | float) or abs(sum(parts) - 1) < 1e-6
+        if not whole or not all(0 <= part <= 1 for part in parts):
+            wanted = 'be between 0 and 1' if isinstance(value, int | float) else 'be probabilities that sum to 1'
+            raise ConfigError(f'{owner}: {name} must {wanted}, not {value}')
 
 
 def draw_kinds(draws: Draws, keys: KeyFrames) -> Tensor:

@@ -26,7 +26,7 @@ from torch import Tensor
 from fedvssl.data.description import Description
 from fedvssl.data.draws import Draws
 from fedvssl.errors import ConfigError
-from fedvssl.models.augments.keyframes import KeyFrames
+from fedvssl.models.augments.keyframes import KeyFrames, require_probabilities
 from fedvssl.models.augments.trajectories import PUBLISHED_CROP, Trajectories
 from fedvssl.registry import MODELS
 
@@ -92,6 +92,10 @@ class PastePatches(Trajectories):
     """
 
     visibility: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_probabilities('PastePatches', visibility=self.visibility)
 
     def __call__(self, clips: Tensor, samples: dict[str, Tensor], draws: Draws) -> Tensor:
         """Pastes into uint8 clips (B, 1, T, H, W, 3)."""

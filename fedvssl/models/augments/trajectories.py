@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from fedvssl.data.draws import Draws
-from fedvssl.models.augments.keyframes import KeyFrames, draw_kinds
+from fedvssl.errors import ConfigError
+from fedvssl.models.augments.keyframes import KeyFrames, draw_kinds, require_probabilities
 
 PUBLISHED_CROP = 112  # px
 
@@ -44,6 +45,18 @@ class Trajectories:
     key_probabilities: Sequence[float] = (0.5, 0.3, 0.2)
     velocity: float = 3.0
     growth: float = 0.025
+
+    def __post_init__(self) -> None:
+        owner = type(self).__name__
+        require_probabilities(owner, key_probabilities=self.key_probabilities)
+        for name in ('num_patches', 'scales', 'ratios', 'scale_jitter', 'velocity', 'growth'):
+            value = getattr(self, name)
+            if isinstance(value, int | float):
+                good = value >= (1 if name == 'num_patches' else 0)
+            else:
+                good = len(value) > 0 and min(value) > 0
+            if not good:
+                raise ConfigError(f'{owner}: {name} cannot be {value}')
 
     def draw(self, frames: int, width: int, height: int, draws: Draws) -> Tensor:
         """Draws boxes int64 (B, K, T, 4) as x1, y1, x2, y2 in whole pixels, x1 < x2 <= width, y1 < y2 <= height."""

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedvssl.errors import ConfigError
+from fedvssl.models.augments.patches import PastePatches
 from fedvssl.models.augments.trajectories import PUBLISHED_CROP
 from fedvssl.models.base import VideoModel
 from fedvssl.models.roi_align import roi_align
@@ -92,12 +93,24 @@ class CtP(VideoModel):
     def __init__(self, backbone: dict, head: dict, data_preprocessor: dict,
                  target_stds: Sequence[float] = (0.8, 0.8, 0.04, 0.04)) -> None:
         super().__init__(backbone, head, data_preprocessor)
+        if not any(isinstance(augment, PastePatches) for augment in self.data_preprocessor.augments):
+            raise ConfigError("CtP: model.data_preprocessor.augments must hold dict(type='PastePatches')")
         self.register_buffer('target_stds', torch.tensor(target_stds), persistent=False)
 
     def predict(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> Tensor:
         """Returns encoded boxes (B, K, T, 4) for clips (B, 1, 3, T, H, W)."""
+        features = self.features(inputs)
+        self._check_geometry(inputs.shape[-3:], features.shape[-2:])
         pixels = min(inputs.shape[-2:]) / PUBLISHED_CROP
-        return self.head(self.features(inputs), first_boxes(data_samples['target']) * pixels)
+        return self.head(features, first_boxes(data_samples['target']) * pixels)
+
+    def _check_geometry(self, clip: Sequence[int], feature_map: Sequence[int]) -> None:
+        stride, expected = self.head.spatial_stride, [-(-side // self.head.spatial_stride) for side in clip[1:]]
+        if clip[0] != self.head.clip_length:
+            raise ConfigError(f'model.head.clip_length: is {self.head.clip_length}, clips have {clip[0]} frames')
+        if list(feature_map) != expected:
+            raise ConfigError(f'model.head.spatial_stride: {stride} would make feature maps {expected}, the backbone '
+                              f'gives {list(feature_map)}; CtP wants model.backbone.spatial_strides=(1, 2, 2, 1)')
 
     def loss(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns the loss and its two parts, of centres and of sizes."""

@@ -24,8 +24,8 @@ Where we differ from the published code, which needs several GPUs:
   initial weights.
 
 In a federation, everything but the backbone stays with the client: projector, slow copies and queue, 169 MB a client
-as published. They wait from one of its rounds to the next while the backbone moves on. Queues must not be averaged:
-with FedAvg, set its ``exchange`` to ``['backbone']`` or ``['backbone', 'head']``.
+as published. They wait from one of its rounds to the next while the backbone moves on. FedAvg averages the projector as
+well; slow copies and queue never leave the client.
 
 Sources: He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020; Chen et al.,
 "Improved Baselines with Momentum Contrastive Learning", arXiv:2003.04297 (projector, τ); Wang et al. (CtP), CVPR
@@ -85,6 +85,9 @@ class MoCo(VideoModel):
         queue_pointer: How many keys ever came in; the next one takes place ``queue_pointer % K``.
     """
 
+    client_local = frozenset({'key_encoder', 'key_head', 'queue', 'queue_pointer'})
+    wants_target = False
+    wants_independent_clips = True
     queue: Tensor
     queue_pointer: Tensor
 
@@ -137,8 +140,12 @@ class MoCo(VideoModel):
             predictions: Embeddings (n, 2, D).
             targets: Not read. Chance is 1 / n, so compare only equal n.
         """
-        cosines = predictions[:, 0] @ predictions[:, 1].T
-        return dict(accuracy=float(share_correct(cosines, torch.arange(len(cosines), device=cosines.device))))
+        partners = predictions[:, 1].T
+        places = torch.arange(len(predictions), device=predictions.device)
+        # In parts: all n x n cosines of a big set would not fit into memory.
+        right = sum(int((part @ partners).argmax(dim=1).eq(own).sum())
+                    for part, own in zip(predictions[:, 0].split(1024), places.split(1024), strict=True))
+        return dict(accuracy=right / len(predictions))
 
     def describe(self, target: np.ndarray) -> Description:
         """Names the two clips; there is no target."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from fedvssl.data.description import Description
 from fedvssl.data.draws import Draws
 from fedvssl.errors import ConfigError
-from fedvssl.models.recognizer import Recognizer
+from fedvssl.models.base import PooledClassifier
 from fedvssl.registry import MODELS
 
 ANGLES = 4
@@ -53,7 +53,7 @@ class Rotate90:
 
 
 @MODELS.register_module()
-class Rot3D(Recognizer):
+class Rot3D(PooledClassifier):
     """Rotation prediction; the preprocessor's augments must hold a `Rotate90`, which makes the target.
 
     Raises:

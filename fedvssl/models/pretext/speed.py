@@ -8,10 +8,10 @@ parameters at width 64; cross-entropy, initially ln 7 = 1.946.
 Sources: Wang et al. (CtP), CVPR 2021, whose code has this task as a baseline; Rehman et al. (FedVSSL), ECCV 2022.
 """
 
-from fedvssl.models.recognizer import Recognizer
+from fedvssl.models.base import PooledClassifier
 from fedvssl.registry import MODELS
 
 
 @MODELS.register_module()
-class Speed(Recognizer):
+class Speed(PooledClassifier):
     """Playback rate prediction; the target is the stride's place in the sampler's list."""
