@@ -130,6 +130,13 @@ def test_a_head_without_classes(tiny_videos, tmp_path):
             replace(config, model=config.model | dict(head=dict(type='mmaction.I3DHead'))), tmp_path)
 
 
+def test_a_pretext_task_is_not_fine_tuned(tiny_videos, tmp_path):
+    """Its config has a section ``training`` too, and its accuracy would pass for the recogniser's."""
+    config = classifier(tiny_videos)
+    refused(ConfigError, 'model.type: Speed is a pretext task', replace(config, model=config.model | dict(type='Speed')),
+            tmp_path)
+
+
 def test_an_existing_result_is_never_overwritten(tiny_videos, tmp_path):
     (tmp_path / 'result.json').write_text('{}')
     refused(ConfigError, 'already holds a result.json', classifier(tiny_videos), tmp_path)

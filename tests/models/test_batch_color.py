@@ -207,3 +207,10 @@ def test_light_of_tiny_clips(drift, delta, apply, frames):
     changed = drift(p=1, delta=delta, key_probabilities=(0.2, 0.3, 0.5))(noise(8, 1, frames, 2, 2, 3), {},
                                                                        Draws(range(8)))
     assert changed.isfinite().all() and changed.shape[2] == frames
+
+
+@pytest.mark.parametrize('make', [lambda: BatchHueSaturation(p=1.5), lambda: DynamicBrightness(p=-1, delta=3),
+                                  lambda: DynamicContrast(p=1, delta=3, key_probabilities=(0.7, 0.2))])
+def test_probabilities_out_of_range(make):
+    with pytest.raises(ConfigError, match='must be'):
+        make()

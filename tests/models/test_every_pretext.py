@@ -108,6 +108,15 @@ def test_every_parameter_of_the_backbone_gets_a_gradient(task, backbone):
 
 
 @EVERY
+def test_what_is_optimised_is_the_loss_that_is_logged(task, backbone):
+    """mmengine adds up all values with "loss" in their names."""
+    model = build(task, backbone)
+    losses = model(**model.data_preprocessor(next(batches(task))), mode='loss')
+    optimised, logged = model.parse_losses(losses)
+    assert optimised is losses['loss'] and logged == losses
+
+
+@EVERY
 def test_the_same_seed_gives_the_same_bits(task, backbone):
     (first, means), (same, again) = reference(task, backbone), trained(task, backbone)
     assert means == again

@@ -199,3 +199,13 @@ def test_the_shape_is_the_patchs_own_and_not_the_clips():
     assert pasted[0, 2:11, 2:11].eq(100).all() and pasted[0].eq(100).sum() == 81
     distance = (torch.arange(9) - 4).abs() / 9
     assert pasted[1, 2:11, 2:11].eq(100).equal(distance[:, None] + distance < 0.5)
+
+
+@pytest.mark.parametrize('wrong', [
+    dict(key_probabilities=(0.5, 0.3)), dict(key_probabilities=()), dict(visibility=7), dict(visibility=-0.1),
+    dict(velocity=-1), dict(growth=-0.1), dict(scale_jitter=-1), dict(scales=()), dict(ratios=(1, 0)),
+    dict(num_patches=0)], ids=lambda wrong: str(*wrong.items()))
+def test_arguments_out_of_range(wrong):
+    name, = wrong
+    with pytest.raises(ConfigError, match=f'PastePatches: {name}'):
+        PastePatches(**wrong)

@@ -319,6 +319,21 @@ def test_a_declared_size_costs_no_memory(tmp_path):
         read_npz(file)
 
 
+def test_one_array_named_over_and_over(tmp_path, flower):
+    """Each further mention costs two bytes of the file and an array of ours."""
+    array, payload = np.ones(3, np.float32), io.BytesIO()
+    np.save(payload, array)
+    repeated = np.empty(20_000, object)
+    repeated[:] = [array] * len(repeated)
+    parameters = np.empty((), object)
+    parameters[()] = flower([payload.getvalue()] * 20_000, 'numpy.ndarray')
+    for content in (repeated, parameters):
+        file = tmp_path / 'weights.npz'
+        np.savez(file, content)
+        with pytest.raises(CheckpointError, match='lists 20000 arrays, more than the 10000 that are read'):
+            read_npz(file)
+
+
 @pytest.mark.parametrize('damage', [lambda content: content[:len(content) // 2], lambda content: b'',
                                     lambda content: content[:90] + bytes([content[90] ^ 1]) + content[91:]])
 def test_damaged_archives(tmp_path, damage):
