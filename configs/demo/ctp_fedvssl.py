@@ -1,8 +1,8 @@
 # Demo: federated CtP pretraining (where do the pasted patches go?) on generated videos, 2 of 4 clients a round.
 #   python tools/fed_train.py configs/demo/ctp_fedvssl.py --work-dir work_dirs/demo-ctp
 #   python tools/train.py configs/demo/ctp_fedvssl.py --work-dir work_dirs/demo-ctp-central
-# Needs data/demo (scripts/generate_videos.py). Result (federated, seed 7, one run, 10 min on two CPU cores): loss 13.58 on
-# 400 held-out videos, 0.54 of predicting that nothing moves; see pretext.json beside this file.
+# Needs data/demo (scripts/generate_videos.py). Result (federated, seed 7, one run, 10 min on two CPU cores): loss 13.58
+# on 400 held-out videos, 0.54 of predicting that nothing moves; see pretext.json beside this file.
 # Easier than the published task, whose patches hardly show at 32 px on these smooth pictures: two big patches instead
 # of three of all sizes, shown in every frame, that move fast and straight, in slow videos.
 _base_ = ['../_base_/models/tiny_r3d18.py', '../_base_/data/demo.py']

@@ -30,8 +30,8 @@ def check_target(file: Path, force: bool) -> None:
 def write_conversion(conversion: Conversion, file: Path, force: bool = False) -> int:
     """Writes a backbone and returns the size of the file.
 
-    ``.safetensors`` holds the tensors; ``.pth`` a plain state dict for torchvision, and else mmengine's form, a
-    dictionary of ``state_dict`` and ``meta``.
+    ``.safetensors`` holds the tensors, with the notes as metadata; ``.pth`` a plain state dict for torchvision, and else
+    mmengine's form, a dictionary of ``state_dict`` and ``meta``.
 
     Args:
         conversion: The backbone.
@@ -64,12 +64,12 @@ def _encode(conversion: Conversion, suffix: str) -> bytes:
     # Copies: a view would take the whole of its storage along.
     tensors = {name: tensor.clone(memory_format=torch.contiguous_format)
                for name, tensor in conversion.tensors.items()}
+    about = dict(converted_by='fedvssl', backbone=str(conversion.network))
     if suffix == '.safetensors':
-        return save(tensors)
+        return save(tensors, metadata=dict(about, notes='\n'.join(conversion.notes)))
     content: dict = tensors
     if conversion.target != 'torchvision':
-        meta = dict(converted_by='fedvssl', backbone=str(conversion.network), notes=list(conversion.notes))
-        content = dict(state_dict=tensors, meta=meta)
+        content = dict(state_dict=tensors, meta=dict(about, notes=list(conversion.notes)))
     stream = io.BytesIO()
     torch.save(content, stream)
     return stream.getvalue()

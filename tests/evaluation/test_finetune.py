@@ -133,8 +133,8 @@ def test_a_head_without_classes(tiny_videos, tmp_path):
 def test_a_pretext_task_is_not_fine_tuned(tiny_videos, tmp_path):
     """Its config has a section ``training`` too, and its accuracy would pass for the recogniser's."""
     config = classifier(tiny_videos)
-    refused(ConfigError, 'model.type: Speed is a pretext task', replace(config, model=config.model | dict(type='Speed')),
-            tmp_path)
+    config = replace(config, model=config.model | dict(type='Speed'))
+    refused(ConfigError, 'model.type: Speed is a pretext task', config, tmp_path)
 
 
 def test_an_existing_result_is_never_overwritten(tiny_videos, tmp_path):
