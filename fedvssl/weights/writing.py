@@ -30,7 +30,7 @@ def check_target(file: Path, force: bool) -> None:
 def write_conversion(conversion: Conversion, file: Path, force: bool = False) -> int:
     """Writes a backbone and returns the size of the file.
 
-    ``.safetensors`` holds the tensors, with the notes as metadata; ``.pth`` a plain state dict for torchvision, and else
+    ``.safetensors`` holds the tensors, with the notes as metadata; ``.pth`` a plain state dict for torchvision, else
     mmengine's form, a dictionary of ``state_dict`` and ``meta``.
 
     Args:

@@ -157,7 +157,8 @@ def test_rounds_do_not_repeat_each_others_augmentations(tiny_config, tmp_path, m
 
     def spy(self, index, seed, *names, among=None):
         sample = original(self, index, seed, *names, among=among)
-        drawn.append((index, sha256(sample['inputs'].tobytes()).hexdigest()))
+        if names != ('rehearsal',):
+            drawn.append((index, sha256(sample['inputs'].tobytes()).hexdigest()))
         return sample
 
     monkeypatch.setattr(ClipDataset, 'load', spy)
