@@ -64,8 +64,8 @@ def stopping_on_signals() -> Iterator[None]:
     """Turns SIGINT and SIGTERM into `Interrupted`, wherever the program is; a commit under way is atomic anyway."""
 
     def stop(number: int, frame: object) -> None:
-        raise Interrupted(f'{signal.Signals(number).name}: stopped; finished rounds of pretraining are committed, '
-                          f'--resume of fed_train.py or train.py continues them')
+        raise Interrupted(f'{signal.Signals(number).name}: stopped; pretraining continues from its last '
+                          f'finished round with --resume, other tools start again')
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

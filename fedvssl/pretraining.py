@@ -30,7 +30,7 @@ from fedvssl.state import CentralState, RoundStore, write_json
 from fedvssl.training.hooks import Hook, Hooks
 from fedvssl.training.logging import ConsoleHook, JsonlHook
 from fedvssl.training.optimizer_state import load_optimizer_tensors, optimizer_tensors
-from fedvssl.training.rehearsal import rehearse
+from fedvssl.training.rehearsal import rehearse, require_same_classes
 from fedvssl.training.trainer import Span, Trainer, build_trainer
 
 BAD_VIDEOS_FILE = 'bad_videos.json'
@@ -137,6 +137,8 @@ class Pretraining:
         for name, phase in (('train', self.train), ('test', self.test)):
             if phase:
                 rehearse(self.trainer.model, phase.dataset, config.seed, f'data.{name}')
+        if self.test:
+            require_same_classes(self.train.dataset, self.test.dataset)
         self.steps = self.train.loader.num_batches(len(self.train.indices))
 
     def close(self) -> None:

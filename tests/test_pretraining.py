@@ -213,7 +213,7 @@ def test_where_the_newest_epoch_is_damaged_the_one_before_serves(references, tin
 
 
 def test_a_signal_costs_the_epoch_under_way_and_no_more(references, tiny_videos, tmp_path):
-    with pytest.raises(Interrupted, match=r'SIGTERM: stopped.*train.py') as caught, stopping_on_signals():
+    with pytest.raises(Interrupted, match=r'SIGTERM: stopped.*--resume') as caught, stopping_on_signals():
         pretrain(central(tiny_videos), tmp_path, hook=SignalWithin(2))
     assert caught.value.exit_code == 130 and epochs_in(tmp_path) == [1]
     resumed = pretrain(central(tiny_videos), tmp_path, resume=True, hook=Hook())

@@ -5,7 +5,8 @@
     python tools/finetune.py configs/demo/finetune.py --pretrained none
 
 --pretrained takes a work directory of fed_train.py or train.py (its newest round), one of its round directories, a
-.safetensors or a .pth file, or none (training from scratch). Writes result.json and log.jsonl.
+.safetensors or .pth file (also of CtP, mmaction2 or torchvision), a published .npz, or none (training from scratch).
+Writes result.json and log.jsonl.
 """
 
 import sys

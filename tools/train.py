@@ -21,7 +21,7 @@ def main() -> None:
     """Reads the options and runs."""
     parser = config_parser(__doc__)
     parser.add_argument('--resume', action='store_true', help='continue the run in the work directory')
-    parser.add_argument('--check', action='store_true', help='check config, data lists and one video, then stop')
+    parser.add_argument('--check', action='store_true', help='check config, lists and one sample, then stop')
     args = parser.parse_args()
 
     from fedvssl.config import check_types, load_config

@@ -75,6 +75,7 @@ class VCOPSampler:
             raise ConfigError(f'VCOPSampler: needs num_clips >= 2 and gap >= 0, not {num_clips} and {gap}')
         self.clip_length, self.num_clips, self.gap = clip_length, num_clips, gap
         self.permutations = list(permutations(range(num_clips)))
+        self.classes = self.permutations
 
     def __call__(self, num_frames: int, random: np.random.Generator) -> ClipPlan:
         """Plans one shuffled tuple."""
@@ -156,6 +157,7 @@ class SpeedSampler:
         if len(set(strides)) != len(strides) or len(strides) < 2:
             raise ConfigError(f'SpeedSampler: strides must be at least two different numbers, not {list(strides)}')
         self.clip_length, self.strides = clip_length, list(strides)
+        self.classes = self.strides
 
     def __call__(self, num_frames: int, random: np.random.Generator) -> ClipPlan:
         """Plans one clip."""

@@ -23,7 +23,7 @@ from fedvssl.models import VideoModel, build_model
 from fedvssl.state import FederatedState, RoundStore
 from fedvssl.training.hooks import Hook, Hooks
 from fedvssl.training.logging import ConsoleHook, JsonlHook
-from fedvssl.training.rehearsal import rehearse
+from fedvssl.training.rehearsal import rehearse, require_same_classes
 from fedvssl.training.trainer import build_trainer
 from fedvssl.video import BACKENDS
 
@@ -125,9 +125,12 @@ def _rehearse(config: RunConfig, model: VideoModel) -> None:
     phases = [('data.train', data.train)]
     if config.section('federation').evaluate_every and data.test is not None:
         phases.append(('data.test', data.test))
+    datasets = []
     for key, phase in phases:
         videos = read_videos(data, phase.split, labelled=False)
-        rehearse(model, build_dataset(data, phase, videos, replace_bad=False), config.seed, key)
+        datasets.append(build_dataset(data, phase, videos, replace_bad=False))
+        rehearse(model, datasets[-1], config.seed, key)
+    require_same_classes(datasets[0], datasets[-1])
 
 
 def _check_data(config: RunConfig) -> list[int]:

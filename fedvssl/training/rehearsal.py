@@ -1,12 +1,14 @@
 """One sample through everything before a run: what would fail at the first step, or train on something else."""
 
 import torch
+from torch import Tensor
 
 from fedvssl.data.annotations import UNLABELLED
 from fedvssl.data.dataset import ClipDataset
 from fedvssl.data.loader import collate
+from fedvssl.data.sampling import Sampler
 from fedvssl.errors import ConfigError, FedVSSLError
-from fedvssl.models import VideoModel
+from fedvssl.models import ClipClassifier, VideoModel
 
 
 def rehearse(model: VideoModel, dataset: ClipDataset, seed: int, key: str) -> None:
@@ -42,8 +44,10 @@ def rehearse(model: VideoModel, dataset: ClipDataset, seed: int, key: str) -> No
                                   f'model.data_preprocessor.augments make the target that {name} is to learn, and '
                                   f'pretraining does not read labels; take the sampler of a pretext task, or '
                                   f'tools/finetune.py to train on labels')
+            predictions = model(**data, mode='predict')
+            _require_outputs(predictions, dataset.sampler, model, key)
             model(**data, mode='loss')
-            model.score(model(**data, mode='predict').cpu(), target.cpu())
+            model.score(predictions.cpu(), target.cpu())
     except FedVSSLError:
         raise
     except Exception as error:  # whatever a network raises for shapes and classes that do not fit
@@ -51,3 +55,25 @@ def rehearse(model: VideoModel, dataset: ClipDataset, seed: int, key: str) -> No
         raise ConfigError(f'model: a sample of {key}, {shape} (clips x frames x height x width), does not go through '
                           f'{name}: {type(error).__name__}: {error}; do sampler, transforms, head and backbone belong '
                           f'together?') from error
+
+
+def require_same_classes(train: ClipDataset, test: ClipDataset) -> None:
+    """Checks that a target means the same in training and on held-out videos.
+
+    Raises:
+        ConfigError: If the two samplers count different classes.
+    """
+    ours, theirs = (getattr(dataset.sampler, 'classes', None) for dataset in (train, test))
+    if ours != theirs:
+        raise ConfigError(f'data.test.sampler: its classes are {theirs}, those of data.train.sampler {ours}; give both '
+                          f'the same')
+
+
+def _require_outputs(predictions: Tensor, sampler: Sampler, model: VideoModel, key: str) -> None:
+    """Checks that a classifier has one output for each class of whoever makes the target."""
+    makers = [*reversed(model.data_preprocessor.augments), sampler]
+    maker = next((maker for maker in makers if hasattr(maker, 'classes')), None)
+    if maker is None or not isinstance(model, ClipClassifier) or predictions.shape[1] == len(maker.classes):
+        return
+    raise ConfigError(f'model.head: has {predictions.shape[1]} outputs, {type(maker).__name__} of {key} makes '
+                      f'{len(maker.classes)} classes: {list(maker.classes)}')

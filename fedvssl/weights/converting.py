@@ -71,7 +71,8 @@ def convert(checkpoint: Checkpoint, target: str, source: Path | str, origin: str
     prefix = '' if target == 'torchvision' else PREFIX
     named = {f'{prefix}{theirs.from_ours(name.removeprefix(PREFIX))}': tensor for name, tensor in tensors.items()}
     report = LoadReport(report.matched, report.missing, [*report.unexpected, *checkpoint.left_out])
-    notes = (*checkpoint.notes, *changes, _norm_note(layout, target), *_use(target, network))
+    notes = (*checkpoint.notes, *changes, _norm_note(layout, target), *_geometry_note(layout),
+             *_use(target, network))
     return Conversion(target, network, layout, named, report, notes)
 
 
@@ -96,12 +97,7 @@ def _require_torchvision_widths(network: Network, tensors: dict[str, Tensor], so
 def _norm_note(layout: Layout, target: str) -> str:
     """Says which eps the batch norms need: it is no tensor, and so in no state dict."""
     if 'torchvision' in layout.users:
-        eps, origin = '1e-5', "torchvision's networks"
-    elif 'mmaction' in layout.users:
-        return ("not in the file: batch norms' eps, strides and pooling. Networks of fedvssl have eps 1e-3, temporal "
-                "strides (1, 2, 2, 2) and no pooling; mmaction2's ResNet3d has by default eps 1e-5 (set "
-                'model.backbone.norm_eps), no temporal strides and two max-pools, with which these names and shapes '
-                'are the same and the outputs are not')
+        eps, origin = '1e-5', "torchvision's networks, unless converted from others,"
     else:
         eps, origin = '1e-3', 'networks of fedvssl and CtP, unless built otherwise (mmaction2: 1e-5),'
     default, setting = {'fedvssl': ('1e-3', 'model.backbone.norm_eps={}'),
@@ -110,6 +106,15 @@ def _norm_note(layout: Layout, target: str) -> str:
     if eps == default:
         return f'batch norm: {origin} have eps {eps}, the default of {target} too'
     return f'batch norm: {origin} have eps {eps}, the default of {target} is {default}; set {setting.format(eps)}'
+
+
+def _geometry_note(layout: Layout) -> list[str]:
+    """Says what else is in no state dict, where two networks share all names and shapes."""
+    if 'mmaction' not in layout.users:
+        return []
+    return ['strides and pooling are not in the file: networks of fedvssl have temporal strides (1, 2, 2, 2), spatial '
+            "strides (1, 2, 2, 2) or, trained by CtP, (1, 2, 2, 1), and no pooling; mmaction2's ResNet3d has by default "
+            'eps 1e-5, no temporal strides and two max-pools, with the same names and shapes and other outputs']
 
 
 def _use(target: str, network: Network) -> list[str]:

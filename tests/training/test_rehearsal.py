@@ -35,8 +35,8 @@ def config(tiny_videos):
 
 WRONG = {
     'labels': (SPEED, ONE_CLIP, 'data.train.sampler: neither RandomClipSampler nor .* make the target'),
-    'classes': (dict(SPEED, head=dict(SPEED['head'], num_classes=3)),
-                dict(type='SpeedSampler', clip_length=4, strides=list(range(40))), 'does not go through Speed'),
+    'classes': (dict(SPEED, head=dict(SPEED['head'], num_classes=6)), dict(type='SpeedSampler', clip_length=4),
+                'model.head: has 6 outputs, SpeedSampler of data.train makes 7 classes'),
     'frames': (CTP, dict(ONE_CLIP, clip_length=5), 'model.head.clip_length: is 4, clips have 5 frames'),
     'stride': (dict(CTP, backbone=dict(type='R3D18', base_channels=4)), ONE_CLIP,
                r'model.head.spatial_stride: 8 .*spatial_strides=\(1, 2, 2, 1\)'),
@@ -56,6 +56,14 @@ def test_what_does_not_go_together(config, check, model, sampler, message):
 def test_what_does(config, check):
     assert check(config(CTP, ONE_CLIP)).startswith('ok')
     assert check(config(MOCO, dict(ONE_CLIP, num_clips=2), independent_clips=True)).startswith('ok')
+
+
+@pytest.mark.parametrize('check', [check_run, check_pretraining])
+def test_classes_mean_the_same_on_held_out_videos(config, check):
+    values = tiny_like(config(SPEED, dict(type='SpeedSampler', clip_length=4)), evaluate_every=1)
+    values['data']['test']['sampler']['strides'] = [-4, -2, -1, 0, 1, 2, 3]
+    with pytest.raises(ConfigError, match=r'data.test.sampler: its classes are \[-4, .* 3\]'):
+        check(from_dict(values))
 
 
 def test_a_federation_refuses_to_learn_labels(config, tmp_path):

@@ -31,6 +31,8 @@ HEIGHT, WIDTH = 3, 4  # dimensions of clips (B, M, T, H, W, 3)
 class Rotate90:
     """Turns every sample's clips by a uniform number of quarter turns, counter-clockwise, which becomes the target."""
 
+    classes = tuple(90 * angle for angle in range(ANGLES))
+
     def __call__(self, clips: Tensor, samples: dict[str, Tensor], draws: Draws) -> Tensor:
         """Turns clips (B, M, T, S, S, 3) and sets ``target`` int64 (B,), 0..3.
 
