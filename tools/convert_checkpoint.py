@@ -5,10 +5,10 @@
     python tools/convert_checkpoint.py work_dirs/demo backbone.pth --to mmaction
     python tools/convert_checkpoint.py r3d_18.pth backbone.safetensors --from torchvision
 
-SOURCE is a work directory of a pretraining run (its newest round), one of its round directories, a .safetensors or .pth file
-of fedvssl, mmaction2, CtP or torchvision, or a round-N-weights.array.npz of FedVSSL or Flower. Networks: R3D-18 and
-R(2+1)D-18 of any width. The suffix of OUT chooses the format, .safetensors or .pth. Nothing in SOURCE is executed; what
-matched is reported, and heads are left out.
+SOURCE is a work directory of a pretraining run (its newest round), one of its round directories, a .safetensors or .pth
+file of fedvssl, mmaction2, CtP or torchvision, or a round-N-weights.array.npz of FedVSSL or Flower. Networks: R3D-18
+and R(2+1)D-18 of any width. The suffix of OUT chooses the format, .safetensors or .pth. Nothing in SOURCE is executed;
+what matched is reported, and heads are left out.
 """
 
 import argparse

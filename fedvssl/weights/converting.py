@@ -113,7 +113,7 @@ def _geometry_note(layout: Layout) -> list[str]:
     if 'mmaction' not in layout.users:
         return []
     return ['strides and pooling are not in the file: networks of fedvssl have temporal strides (1, 2, 2, 2), spatial '
-            "strides (1, 2, 2, 2) or, trained by CtP, (1, 2, 2, 1), and no pooling; mmaction2's ResNet3d has by default "
+            "ones (1, 2, 2, 2) or, trained by CtP, (1, 2, 2, 1), and no pooling; mmaction2's ResNet3d has by default "
             'eps 1e-5, no temporal strides and two max-pools, with the same names and shapes and other outputs']
 
 

@@ -66,8 +66,8 @@ def read_weights(source: Path | str) -> dict[str, Tensor]:
         _logger.info('%s: %s', source, note)
     if checkpoint.layout and 'torchvision' in checkpoint.layout.users:
         mid = "; mid='per_block'" if checkpoint.layout.network == 'R2Plus1D18' else ''
-        _logger.warning("%s: torchvision's batch norms have eps 1e-5; unless these weights were converted from fedvssl, "
-                        'set model.backbone: norm_eps=1e-5%s', source, mid)
+        _logger.warning("%s: torchvision's batch norms have eps 1e-5; unless these weights were converted from "
+                        'fedvssl, set model.backbone: norm_eps=1e-5%s', source, mid)
     return checkpoint.tensors
 
 
