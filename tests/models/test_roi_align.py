@@ -99,3 +99,13 @@ def test_gradients():
     features = maps(2, 2, 3, 4).requires_grad_()
     boxes = torch.tensor([[[0, 0, 20, 24], [-20, 3, 9, 12]], [[5, 5, 6, 6], [-9, -9, 40, 40]]], dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda values: roi_align(values, boxes, 2, 1 / 8), (features,))
+
+
+@pytest.mark.parametrize('kind', [torch.float16, torch.bfloat16])
+def test_half_precision_does_not_move_the_samples(kind):
+    generator = torch.Generator().manual_seed(4)
+    features = torch.randn(2, 3, 14, 14, generator=generator).to(kind)
+    boxes = torch.tensor([[[13.7, 20.3, 61.1, 90.9], [40.2, 5.5, 100.4, 47.3]]] * 2)
+    found = roi_align(features, boxes, 5, 1 / 8)
+    assert found.dtype == kind
+    assert found.equal(roi_align(features.float(), boxes, 5, 1 / 8).to(kind))
