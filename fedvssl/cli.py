@@ -22,6 +22,14 @@ def config_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def run_parser(description: str) -> argparse.ArgumentParser:
+    """Returns a parser with what both pretraining tools take."""
+    parser = config_parser(description)
+    parser.add_argument('--resume', action='store_true', help='continue the run in the work directory')
+    parser.add_argument('--check', action='store_true', help='check config, lists and one sample, then stop')
+    return parser
+
+
 def parse_options(pairs: list[str]) -> dict[str, Any]:
     """Turns ``key=value`` arguments into a dictionary; values are Python literals, or else strings.
 

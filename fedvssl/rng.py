@@ -17,7 +17,8 @@ def stream_seed(seed: int, purpose: str, *names: Name) -> int:
 
     Args:
         seed: The run's seed.
-        purpose: What the numbers are for, e.g. ``'init'``, ``'cohort'``, ``'order'``, ``'sample'``, ``'device'``.
+        purpose: What the numbers are for, e.g. ``'init'``, ``'cohort'``, ``'order'``, ``'sample'``, ``'device'``,
+            ``'dropout'``.
         names: What tells this stream from its siblings, e.g. client, round, epoch, index (in this order).
     """
     key = '\x1f'.join([str(int(seed)), purpose, *(str(name) for name in names)])

@@ -14,15 +14,12 @@ interrupted.
 import sys
 from pathlib import Path
 
-from fedvssl.cli import config_parser, parse_options, run_tool
+from fedvssl.cli import parse_options, run_parser, run_tool
 
 
 def main() -> None:
     """Reads the options and runs."""
-    parser = config_parser(__doc__)
-    parser.add_argument('--resume', action='store_true', help='continue the run in the work directory')
-    parser.add_argument('--check', action='store_true', help='check config, lists and one sample, then stop')
-    args = parser.parse_args()
+    args = run_parser(__doc__).parse_args()
 
     from fedvssl.config import check_types, load_config
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from flwr.app import Context, RecordDict
 
 from fedvssl.config import FederationConfig, RunConfig, config_hash, identity
-from fedvssl.data.dataset import build_dataset, read_videos
+from fedvssl.data.dataset import ClipDataset, build_dataset, read_videos
 from fedvssl.data.partition import build_held_out, build_partitions
 from fedvssl.environment import describe_environment
 from fedvssl.errors import ConfigError, suggest
@@ -38,10 +38,10 @@ def check_run(config: RunConfig) -> str:
     """
     config = config.federated()
     settings: FederationConfig = config.section('federation')
-    sizes = _check_data(config)
+    sizes, datasets = _check_data(config)
     build_cohorts(settings, config.seed, len(sizes))
     state = initial_state(config, build_strategy(settings))
-    _rehearse(config, build_trainer(config).model)
+    _rehearse(config, build_trainer(config).model, datasets)
     shared = sum(tensor.nbytes for tensor in state.tensors.values())
     return (f'ok: {sum(sizes)} videos on {len(sizes)} clients ({min(sizes)} to {max(sizes)} each), '
             f'{settings.rounds} rounds of {settings.clients_per_round} clients, '
@@ -65,11 +65,12 @@ def federate(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
     """
     config = config.federated()
     settings: FederationConfig = config.section('federation')
-    num_clients = len(_check_data(config))
+    sizes, datasets = _check_data(config)
+    num_clients = len(sizes)
     cohorts = build_cohorts(settings, config.seed, num_clients)
     strategy = build_strategy(settings)
     start = initial_state(config, strategy)
-    _rehearse(config, build_model(config.model, config.seed))
+    _rehearse(config, build_model(config.model, config.seed), datasets)
     annotations = Path(config.data.root) / config.data.annotations
     who = dict(identity(config), annotations_sha256=sha256(annotations.read_bytes()).hexdigest())
     about = dict(config_hash=config_hash(config), seed=config.seed, strategy=settings.strategy,
@@ -115,26 +116,23 @@ def _build_grid(config: RunConfig, work_dir: Path, num_clients: int) -> LocalGri
     return WorkerGrid(make_app, num_clients, settings.workers, settings.client_timeout)
 
 
-def _rehearse(config: RunConfig, model: VideoModel) -> None:
+def _rehearse(config: RunConfig, model: VideoModel, datasets: list[ClipDataset]) -> None:
     """Passes a sample of each phase that the run uses through the model.
 
     Raises:
         ConfigError: If they do not go together.
     """
-    data = config.data
-    phases = [('data.train', data.train)]
-    if config.section('federation').evaluate_every and data.test is not None:
-        phases.append(('data.test', data.test))
-    datasets = []
-    for key, phase in phases:
-        videos = read_videos(data, phase.split, labelled=False)
-        datasets.append(build_dataset(data, phase, videos, replace_bad=False))
-        rehearse(model, datasets[-1], config.seed, key)
+    for key, dataset in zip(('data.train', 'data.test'), datasets, strict=False):
+        rehearse(model, dataset, config.seed, key)
     require_same_classes(datasets[0], datasets[-1])
 
 
-def _check_data(config: RunConfig) -> list[int]:
-    """Reads the lists, builds what reads the videos, and returns the number of training videos of each client.
+def _check_data(config: RunConfig) -> tuple[list[int], list[ClipDataset]]:
+    """Reads the lists and builds what reads the videos.
+
+    Returns:
+        The number of training videos of each client; and the training videos, followed by the held-out ones if the run
+        measures on them.
 
     Raises:
         ConfigError: If a sampler, transform or reader cannot be built, or evaluation has no data.
@@ -143,11 +141,14 @@ def _check_data(config: RunConfig) -> list[int]:
     data = config.data
     if data.backend not in ('auto', *BACKENDS):
         raise ConfigError(f'data.backend: unknown reader {data.backend!r}{suggest(data.backend, BACKENDS)}')
-    train = build_dataset(data, data.train, read_videos(data, data.train.split), replace_bad=True)
-    partitions = build_partitions(data, train.videos, config.seed)
+    phases = [data.train]
     if config.section('federation').evaluate_every:
         if data.test is None:
             raise ConfigError('data.test: federation.evaluate_every needs it and the config does not have it')
-        test = build_dataset(data, data.test, read_videos(data, data.test.split), replace_bad=False)
-        build_held_out(data, train.videos, test.videos, config.seed)
-    return [len(indices) for indices in partitions]
+        phases.append(data.test)
+    datasets = [build_dataset(data, phase, read_videos(data, phase.split, labelled=False), replace_bad=False)
+                for phase in phases]
+    partitions = build_partitions(data, datasets[0].videos, config.seed)
+    if len(datasets) > 1:
+        build_held_out(data, datasets[0].videos, datasets[1].videos, config.seed)
+    return [len(indices) for indices in partitions], datasets

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fedvssl.data.annotations import UNLABELLED
-from fedvssl.data.dataset import ClipDataset
+from fedvssl.data.dataset import REPLACEMENTS, ClipDataset
 from fedvssl.data.loader import collate
 from fedvssl.data.sampling import Sampler
 from fedvssl.errors import ConfigError, FedVSSLError
@@ -14,8 +14,8 @@ from fedvssl.models import ClipClassifier, VideoModel
 def rehearse(model: VideoModel, dataset: ClipDataset, seed: int, key: str) -> None:
     """Passes the first readable sample of a dataset without labels through loss, prediction and score.
 
-    The model is left in evaluation mode, otherwise as it was. Where no video is readable nothing is tried: the run
-    itself counts and names them.
+    The model is left in evaluation mode, otherwise as it was. Where none of the first few videos is readable nothing is
+    tried: the run itself counts and names them.
 
     Args:
         model: The pretext model.
@@ -30,7 +30,7 @@ def rehearse(model: VideoModel, dataset: ClipDataset, seed: int, key: str) -> No
     if model.wants_independent_clips and key == 'data.train' and not dataset.independent_clips:
         raise ConfigError(f'{key}.independent_clips: {name} needs True; clips that are cropped and coloured alike can '
                           f'be matched by that alone')
-    samples = (dataset.load(index, seed, 'rehearsal') for index in range(len(dataset)))
+    samples = (dataset.load(index, seed, 'rehearsal') for index in range(min(len(dataset), REPLACEMENTS)))
     sample = next((sample for sample in samples if sample is not None), None)
     if sample is None:
         return
