@@ -96,6 +96,27 @@ def test_json_with_path_and_further_columns(write):
         Video('b.mp4', UNLABELLED, {'fps': '', 'split': 'test', 'note': '', 'cut': 'true'}, 2)]
 
 
+def test_text_lists(write):
+    published = 'ant/abc_000009_000019 1\r\n\nbee/def_000000_000010\t2 \n'
+    assert read_annotations(write(published, 'train.txt'), 'root', label_base=1, extension='.mp4') == [
+        Video('ant/abc_000009_000019.mp4', 0, {}, 1), Video('bee/def_000000_000010.mp4', 1, {}, 3)]
+    assert [video.label for video in read_annotations(write('a.avi\nb.avi\n', 'test.txt'), 'root')] == [UNLABELLED] * 2
+
+
+@pytest.mark.parametrize(('text', 'line', 'reason'), [
+    ('a.avi 1\nb.avi\n', 2, "no label after 'b.avi', though other lines have one"),
+    ('a.avi 1\nb.avi x\n', 2, "label 'x' is not an integer"),
+    ('a.avi 1\nb c.avi 2\n', 2, '3 fields instead of "name label"'),
+    ('a.avi 1\nb.avi 0\n', 2, "label '0' is outside 1..3"),
+    ('a.avi 1\na.avi 1\n', 2, "'a.avi' is already on line 1"),
+    ('a.avi 1\n/b.avi 1\n', 2, 'is absolute'),
+    ('a.avi 1\nc/../../b.avi 1\n', 2, 'contains ".."'),
+])
+def test_bad_lines_of_text_lists(write, text, line, reason):
+    message, lines = refused(write(text, 'list.txt'), label_base=1, num_classes=3)
+    assert lines == [line] and reason in message
+
+
 BAD_LINES = {
     'absolute': ('/etc/passwd,0', 'absolute.*data root root'),
     'windows absolute': ('C:\\videos\\a.mp4,0', 'absolute'),
@@ -231,7 +252,7 @@ def test_missing_file_and_directory(tmp_path):
     assert 'cannot be read' in refused(tmp_path / 'folder.csv')[0]
 
 
-@pytest.mark.parametrize('name', ['list.pkl', 'list.yaml', 'list.txt', 'list'])
+@pytest.mark.parametrize('name', ['list.pkl', 'list.yaml', 'list'])
 def test_only_formats_that_execute_nothing(tmp_path, name):
     canary = tmp_path / 'executed'
 
@@ -241,7 +262,7 @@ def test_only_formats_that_execute_nothing(tmp_path, name):
 
     (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
     message, _ = refused(tmp_path / name)
-    assert 'only .csv and .json' in message
+    assert 'only .csv, .json and .txt' in message
     assert 'execute' in message
     assert not canary.exists()
 
@@ -264,9 +285,10 @@ def test_resolve_inside_the_root(tmp_path):
     (tmp_path / 'root/sub').mkdir(parents=True)
     (tmp_path / 'root/sub/a.mp4').write_bytes(b'x')
     (tmp_path / 'root/link.mp4').symlink_to('sub/a.mp4')
+    (tmp_path / 'root/frames').mkdir()
     (tmp_path / 'alias').symlink_to('root')
     for root in (tmp_path / 'root', tmp_path / 'alias'):
-        for relative in ('sub/a.mp4', 'link.mp4', 'missing.mp4', 'sub/a.mp4/missing'):
+        for relative in ('sub/a.mp4', 'link.mp4', 'missing.mp4', 'sub/a.mp4/missing', 'frames'):
             assert resolve(root, relative) == root / relative
 
 
@@ -278,9 +300,8 @@ def test_resolve_refuses_escapes_and_odd_files(tmp_path):
     (root / 'link').symlink_to('../secret')
     (root / 'out').symlink_to('../root-sibling')
     (root / 'loop').symlink_to('loop')
-    (root / 'folder').mkdir()
     os.mkfifo(root / 'pipe')
-    for relative in ('link', 'out/new.mp4', 'loop', 'folder', 'pipe', '../secret', str(tmp_path / 'secret'), '', '.',
+    for relative in ('link', 'out/new.mp4', 'loop', 'out', 'pipe', '../secret', str(tmp_path / 'secret'), '', '.',
                      'a\0b', '\ud800', 'x' * 5000):
         with pytest.raises(DataListError):
             resolve(root, relative)
@@ -312,6 +333,7 @@ def _mutant(content: bytes, rng: random.Random) -> bytes:
 
 @pytest.mark.parametrize(('name', 'content'), [
     ('list.csv', GOOD),
+    ('list.txt', b''.join(b'c/%d %d\n' % (i, i % 3) for i in range(12))),
     ('list.json', json.dumps([{'name': f'c/{i}', 'label': i % 3, 'split': 'train'} for i in range(5)]).encode()),
 ])
 def test_mutated_lists_are_read_or_refused_with_the_line(write, name, content):
