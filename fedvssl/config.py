@@ -47,6 +47,7 @@ class DataConfig:
     split_column: str = 'split'
     label_base: int = 0
     extension: str = ''
+    quarantine: str | None = field(default=None, metadata=UNHASHED)  # list of videos to leave out, relative to root
     partition: dict | None = None
     backend: str = 'auto'
     batch_size: int = 4

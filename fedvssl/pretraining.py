@@ -13,7 +13,6 @@ Labels are withheld from the datasets, so that no mistake in a config can turn t
 import math
 import time
 from contextlib import closing
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import torch
 
 from fedvssl import rng
 from fedvssl.config import PhaseConfig, RunConfig, TrainingConfig, config_hash, identity
-from fedvssl.data.dataset import build_dataset, read_videos
+from fedvssl.data.dataset import build_dataset, list_digests, read_videos, without_labels
 from fedvssl.data.loader import ClipLoader
 from fedvssl.environment import describe_environment
 from fedvssl.errors import ConfigError, DataListError
@@ -69,9 +68,8 @@ def pretrain(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
     """
     config = config.centralised()
     hook = hook or Hooks([ConsoleHook('epoch', 'step'), JsonlHook(work_dir / 'log.jsonl', every=50)])
-    annotations = Path(config.data.root) / config.data.annotations
     with closing(Pretraining(config)) as job:
-        who = dict(identity(config), annotations_sha256=sha256(annotations.read_bytes()).hexdigest())
+        who = dict(identity(config), **list_digests(config.data))
         about = dict(config_hash=config_hash(config), seed=config.seed, environment=describe_environment())
         with closing(RoundStore(work_dir, config.runtime.keep_last, about)) as store:
             store.open(who, resume)
@@ -109,7 +107,7 @@ class _Phase:
     """The videos of one phase, without their labels, and what loads them."""
 
     def __init__(self, config: RunConfig, phase: PhaseConfig, batch_size: int, replace_bad: bool) -> None:
-        videos = read_videos(config.data, phase.split, labelled=False)
+        videos = without_labels(read_videos(config.data, phase.split))
         self.dataset = build_dataset(config.data, phase, videos, replace_bad)
         self.indices = np.arange(len(videos))
         self.loader = ClipLoader(self.dataset, batch_size, config.data.workers)

@@ -4,9 +4,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from fedvssl.config import RunConfig, from_dict
 from fedvssl.data.synthetic import generate
+
+settings.register_profile('deterministic', derandomize=True, deadline=None)
+settings.load_profile('deterministic')
 
 
 @pytest.fixture(scope='session')

@@ -1,6 +1,13 @@
 """Datasets, samplers, transforms, partitions; importing this fills their registries."""
 
-from fedvssl.data.partition import ColumnPartitioner, IIDPartitioner
+from fedvssl.data.partitioners import (
+    ClassBlocksPartitioner,
+    ColumnPartitioner,
+    DirichletPartitioner,
+    IIDPartitioner,
+    ListsPartitioner,
+    ShardsPartitioner,
+)
 from fedvssl.data.sampling import MidTickSampler, RandomClipSampler, SpeedSampler, VCOPSampler
 from fedvssl.data.transforms import (
     Brightness,
@@ -14,6 +21,7 @@ from fedvssl.data.transforms import (
     Resize,
 )
 
-__all__ = ['Brightness', 'CenterCrop', 'ColumnPartitioner', 'Contrast', 'FastResizeCrop', 'Flip', 'HueSaturation',
-           'IIDPartitioner', 'MidTickSampler', 'RandomClipSampler', 'RandomCrop', 'RandomResize', 'Resize',
+__all__ = ['Brightness', 'CenterCrop', 'ClassBlocksPartitioner', 'ColumnPartitioner', 'Contrast',
+           'DirichletPartitioner', 'FastResizeCrop', 'Flip', 'HueSaturation', 'IIDPartitioner', 'ListsPartitioner',
+           'MidTickSampler', 'RandomClipSampler', 'RandomCrop', 'RandomResize', 'Resize', 'ShardsPartitioner',
            'SpeedSampler', 'VCOPSampler']

@@ -67,6 +67,9 @@ def read_annotations(file: Path | str, root: Path | str, *, label_base: int = 0,
     file = Path(file)
     faults = Faults(file)
     table = read_table(file, faults)
+    if not table.rows:
+        faults.raise_if_any()
+        raise DataListError(f'{file}: no rows; it must name at least one video')
     if split is not None and split_column not in table.columns:
         raise DataListError(f'{file}: no column {split_column!r} to take split {split!r} from'
                             f'{suggest(split_column, table.columns)}')
@@ -82,6 +85,22 @@ def read_annotations(file: Path | str, root: Path | str, *, label_base: int = 0,
         videos.append(Video(path, labels.get(row.line, UNLABELLED), row.columns, row.line))
     faults.raise_if_any()
     return videos if split is None else _select(file, videos, split, split_column)
+
+
+def read_quarantine(file: Path | str) -> frozenset[str]:
+    """Reads the paths (relative to the data root) of videos to be left out, as ``tools/doctor.py data`` writes them.
+
+    Args:
+        file: A list of a kind that `read_annotations` reads; one with no rows but a header is fine.
+
+    Raises:
+        DataListError: If the file or a line of it is wrong.
+    """
+    file = Path(file)
+    faults = Faults(file)
+    paths = frozenset(_below_root(row, 'of the list', '', faults) for row in read_table(file, faults).rows)
+    faults.raise_if_any()
+    return paths
 
 
 def resolve(root: Path | str, relative: str) -> Path:

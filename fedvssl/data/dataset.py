@@ -8,6 +8,7 @@ decides; for evaluation it is left out instead, so that no video is counted twic
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from fedvssl import rng
 from fedvssl.config import DataConfig, PhaseConfig
-from fedvssl.data.annotations import UNLABELLED, Video, read_annotations, resolve
+from fedvssl.data.annotations import UNLABELLED, Video, read_annotations, read_quarantine, resolve
 from fedvssl.data.sampling import Sampler
 from fedvssl.data.transforms import Transform
 from fedvssl.errors import BadVideosError, DataListError
@@ -132,22 +133,40 @@ class ClipDataset:
                                  f'{limit:g} allows; mend them or take them out of the list:{listed}')
 
 
-def read_videos(data: DataConfig, split: str | None, labelled: bool = True) -> list[Video]:
-    """Reads the rows of one split of a config's annotation file.
+def read_videos(data: DataConfig, split: str | None) -> list[Video]:
+    """Reads the rows of one split of a config's annotation file, less those that are quarantined.
 
     Args:
         data: The config's section.
         split: Which rows; all of them if None.
-        labelled: Whether to keep the labels. Pretraining does not, so that no mistake in a config can turn it into
-            supervised training.
 
     Raises:
-        DataListError: If the file is wrong, naming file and line.
+        DataListError: If a file is wrong, naming file and line; or if the quarantine leaves nothing.
     """
     root = Path(data.root)
     videos = read_annotations(root / data.annotations, root, label_base=data.label_base, split=split,
                               split_column=data.split_column, extension=data.extension)
-    return videos if labelled else [replace(video, label=UNLABELLED) for video in videos]
+    if data.quarantine is None:
+        return videos
+    bad = read_quarantine(root / data.quarantine)
+    kept = [video for video in videos if video.path not in bad]
+    logger.warning('%s: %d of %d videos%s are left out', root / data.quarantine, len(videos) - len(kept), len(videos),
+                   '' if split is None else f' of split {split!r}')
+    if not kept:
+        raise DataListError(f'{root / data.quarantine}: leaves none of the {len(videos)} videos of split {split!r}')
+    return kept
+
+
+def list_digests(data: DataConfig) -> dict[str, str]:
+    """Returns the SHA-256 of the files that say which videos there are: what they hold is part of a run's identity."""
+    files = dict(annotations=data.annotations, quarantine=data.quarantine)
+    return {f'{key}_sha256': sha256((Path(data.root) / file).read_bytes()).hexdigest()
+            for key, file in files.items() if file is not None}
+
+
+def without_labels(videos: Sequence[Video]) -> list[Video]:
+    """Takes the labels off, so that no mistake in a config can turn pretraining into supervised training."""
+    return [replace(video, label=UNLABELLED) for video in videos]
 
 
 def build_dataset(data: DataConfig, phase: PhaseConfig, videos: Sequence[Video], replace_bad: bool) -> ClipDataset:

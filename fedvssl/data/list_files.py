@@ -79,15 +79,10 @@ def read_table(file: Path, faults: Faults) -> Table:
         faults: Gets the bad lines.
 
     Raises:
-        DataListError: If the file cannot be read, is not of a known kind, holds no rows, or lacks what gives its lines
-            a meaning.
+        DataListError: If the file cannot be read, is empty or not of a known kind, or lacks what gives its lines a
+            meaning.
     """
-    parse = _PARSERS[_checked_suffix(file)]
-    table = parse(_read(file), faults)
-    if not table.rows:
-        faults.raise_if_any()
-        raise DataListError(f'{file}: no rows; it must name at least one video')
-    return table
+    return _PARSERS[_checked_suffix(file)](_read(file), faults)
 
 
 def _checked_suffix(file: Path) -> str:

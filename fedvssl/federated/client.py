@@ -16,9 +16,10 @@ from torch import Tensor
 
 from fedvssl import rng
 from fedvssl.config import RunConfig
-from fedvssl.data.dataset import ClipDataset, build_dataset, read_videos
+from fedvssl.data.annotations import Video
+from fedvssl.data.dataset import ClipDataset, build_dataset, read_videos, without_labels
 from fedvssl.data.loader import ClipLoader
-from fedvssl.data.partition import build_held_out, build_partitions
+from fedvssl.data.partitioners import build_held_out, build_partitions
 from fedvssl.errors import ConfigError, DataListError
 from fedvssl.federated.messages import (
     ARRAYS,
@@ -92,12 +93,16 @@ class Client:
         return trainer
 
     @cached_property
+    def _train_list(self) -> list[Video]:
+        """The training list with its labels: a partition may be by class, training never sees them."""
+        return read_videos(self.config.data, self.config.data.train.split)
+
+    @cached_property
     def train_split(self) -> _Split:
         """Training videos."""
         data = self.config.data
-        dataset = build_dataset(data, data.train, read_videos(data, data.train.split, labelled=False),
-                                replace_bad=True)
-        partitions = build_partitions(data, dataset.videos, self.config.seed)
+        dataset = build_dataset(data, data.train, without_labels(self._train_list), replace_bad=True)
+        partitions = build_partitions(data, self._train_list, self.config.seed)
         return _Split(dataset, partitions, ClipLoader(dataset, data.batch_size, data.workers))
 
     @cached_property
@@ -106,9 +111,9 @@ class Client:
         data = self.config.data
         if data.test is None:
             raise ConfigError('data.test: evaluation needs it and the config does not have it')
-        dataset = build_dataset(data, data.test, read_videos(data, data.test.split, labelled=False),
-                                replace_bad=False)
-        partitions = build_held_out(data, self.train_split.dataset.videos, dataset.videos, self.config.seed)
+        videos = read_videos(data, data.test.split)
+        dataset = build_dataset(data, data.test, without_labels(videos), replace_bad=False)
+        partitions = build_held_out(data, self._train_list, videos, self.config.seed)
         return _Split(dataset, partitions, ClipLoader(dataset, data.test_batch_size, data.workers))
 
     def train(self, message: Message, context: Context) -> Message:

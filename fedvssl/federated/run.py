@@ -4,14 +4,14 @@ import logging
 import time
 from contextlib import closing
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
 from fedvssl.config import FederationConfig, RunConfig, config_hash, identity
-from fedvssl.data.dataset import ClipDataset, build_dataset, read_videos
-from fedvssl.data.partition import build_held_out, build_partitions
+from fedvssl.data.dataset import ClipDataset, build_dataset, list_digests, read_videos, without_labels
+from fedvssl.data.partition import Partition, digest
+from fedvssl.data.partitioners import build_held_out, build_partitions
 from fedvssl.environment import describe_environment
 from fedvssl.errors import ConfigError, suggest
 from fedvssl.federated.client import build_client_app
@@ -38,7 +38,8 @@ def check_run(config: RunConfig) -> str:
     """
     config = config.federated()
     settings: FederationConfig = config.section('federation')
-    sizes, datasets = _check_data(config)
+    partitions, datasets = _check_data(config)
+    sizes = [len(indices) for indices in partitions]
     build_cohorts(settings, config.seed, len(sizes))
     state = initial_state(config, build_strategy(settings))
     _rehearse(config, build_trainer(config).model, datasets)
@@ -65,14 +66,13 @@ def federate(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
     """
     config = config.federated()
     settings: FederationConfig = config.section('federation')
-    sizes, datasets = _check_data(config)
-    num_clients = len(sizes)
+    partitions, datasets = _check_data(config)
+    num_clients = len(partitions)
     cohorts = build_cohorts(settings, config.seed, num_clients)
     strategy = build_strategy(settings)
     start = initial_state(config, strategy)
     _rehearse(config, build_model(config.model, config.seed), datasets)
-    annotations = Path(config.data.root) / config.data.annotations
-    who = dict(identity(config), annotations_sha256=sha256(annotations.read_bytes()).hexdigest())
+    who = dict(identity(config), **list_digests(config.data), partition_sha256=digest(partitions))
     about = dict(config_hash=config_hash(config), seed=config.seed, strategy=settings.strategy,
                  environment=describe_environment())
     with closing(RoundStore(work_dir, config.runtime.keep_last, about)) as store:
@@ -127,12 +127,12 @@ def _rehearse(config: RunConfig, model: VideoModel, datasets: list[ClipDataset])
     require_same_classes(datasets[0], datasets[-1])
 
 
-def _check_data(config: RunConfig) -> tuple[list[int], list[ClipDataset]]:
+def _check_data(config: RunConfig) -> tuple[Partition, list[ClipDataset]]:
     """Reads the lists and builds what reads the videos.
 
     Returns:
-        The number of training videos of each client; and the training videos, followed by the held-out ones if the run
-        measures on them.
+        The training videos of each client, as indices; and the training videos, without labels, followed by the
+        held-out ones if the run measures on them.
 
     Raises:
         ConfigError: If a sampler, transform or reader cannot be built, or evaluation has no data.
@@ -146,9 +146,10 @@ def _check_data(config: RunConfig) -> tuple[list[int], list[ClipDataset]]:
         if data.test is None:
             raise ConfigError('data.test: federation.evaluate_every needs it and the config does not have it')
         phases.append(data.test)
-    datasets = [build_dataset(data, phase, read_videos(data, phase.split, labelled=False), replace_bad=False)
-                for phase in phases]
-    partitions = build_partitions(data, datasets[0].videos, config.seed)
-    if len(datasets) > 1:
-        build_held_out(data, datasets[0].videos, datasets[1].videos, config.seed)
-    return [len(indices) for indices in partitions], datasets
+    lists = [read_videos(data, phase.split) for phase in phases]
+    datasets = [build_dataset(data, phase, without_labels(videos), replace_bad=False)
+                for phase, videos in zip(phases, lists, strict=True)]
+    partitions = build_partitions(data, lists[0], config.seed)
+    if len(lists) > 1:
+        build_held_out(data, lists[0], lists[1], config.seed)
+    return partitions, datasets

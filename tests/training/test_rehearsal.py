@@ -92,7 +92,7 @@ def tiny_like(config, **federation):
 
 
 def test_rehearsing_changes_nothing(config):
-    from fedvssl.data.dataset import build_dataset, read_videos
+    from fedvssl.data.dataset import build_dataset, read_videos, without_labels
     from fedvssl.models import build_model
     from fedvssl.training.rehearsal import rehearse
 
@@ -100,7 +100,7 @@ def test_rehearsing_changes_nothing(config):
     model = build_model(values.model, 7)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     numbers = torch.get_rng_state()
-    videos = read_videos(values.data, 'train', labelled=False)
+    videos = without_labels(read_videos(values.data, 'train'))
     rehearse(model, build_dataset(values.data, values.data.train, videos, replace_bad=False), 7, 'data.train')
     assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
     assert torch.get_rng_state().equal(numbers)
