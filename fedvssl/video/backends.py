@@ -13,10 +13,13 @@ from fedvssl.video.reader import FrameReader
 BACKENDS: Mapping[str, str] = MappingProxyType({
     'pyav': 'fedvssl.video.pyav:PyAVReader',
     'decord': 'fedvssl.video.decord:DecordReader',
+    'frames': 'fedvssl.video.frames:FolderReader',
+    'zip-jpeg': 'fedvssl.video.frames:ZipReader',
 })
 """Name of each backend and where its reader lives; nothing is imported before it is used."""
 
 AUTO = 'auto'
+DEFAULT = 'pyav'
 DEFAULT_TIMEOUT = 20.0
 
 
@@ -24,9 +27,9 @@ def open_video(path: str | os.PathLike[str], backend: str = AUTO, *, timeout: fl
     """Opens a video.
 
     Args:
-        path: The file.
-        backend: One of `BACKENDS`, or ``'auto'``, which never takes decord (it is wrong on some files, and hangs on
-            others).
+        path: The file, or a folder of frames.
+        backend: One of `BACKENDS`, or ``'auto'``: frames for a folder, zip-jpeg for a ``.zip``, else PyAV; never
+            decord (it is wrong on some files, and hangs on others).
         timeout: Seconds after which a backend that runs in a process of its own is killed. The others ignore it.
 
     Raises:
@@ -40,17 +43,25 @@ def open_video(path: str | os.PathLike[str], backend: str = AUTO, *, timeout: fl
     if not timeout > 0:
         raise ValueError(f'timeout must be positive, not {timeout!r}')
     path = Path(path)
-    name = _choose(path) if backend == AUTO else backend
+    fitting = _choose(path)
+    name = fitting if backend == AUTO else backend
     module, _, reader = BACKENDS[name].partition(':')
     reader_class = getattr(importlib.import_module(module), reader)
     try:
         return reader_class(path, timeout)
-    except (VideoDecodeError, BackendUnavailableError):
+    except BackendUnavailableError:
         raise
     except Exception as error:  # the decoders raise a dozen unrelated types for damaged files
-        raise VideoDecodeError(path, name, describe(error)) from error
+        reason = error.reason if isinstance(error, VideoDecodeError) else describe(error)
+        hint = f"; backend '{AUTO}' would take '{fitting}'" if fitting not in (name, DEFAULT) else ''
+        raise VideoDecodeError(path, name, reason + hint) from error
 
 
 def _choose(path: Path) -> str:
-    """Returns the backend that `auto` takes for a file; cheaper ones for prepared files will be chosen here."""
-    return 'pyav'
+    """Returns the backend that `auto` takes."""
+    try:
+        if path.is_dir():
+            return 'frames'
+    except OSError:  # a name that is too long, say; the backend will report it
+        return DEFAULT
+    return 'zip-jpeg' if path.suffix.lower() == '.zip' else DEFAULT

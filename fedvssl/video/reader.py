@@ -20,7 +20,7 @@ class FrameReader(ABC):
     sorted and made unique, and foreign exceptions turned into `VideoDecodeError`, here, once for all of them.
 
     Attributes:
-        path: The file.
+        path: The file, or the folder of frames.
         backend: Name of the backend that really runs.
     """
 
