@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from fedvssl.errors import INTERNAL_ERROR, FedVSSLError, Interrupted
@@ -27,6 +28,23 @@ def run_parser(description: str) -> argparse.ArgumentParser:
     parser = config_parser(description)
     parser.add_argument('--resume', action='store_true', help='continue the run in the work directory')
     parser.add_argument('--check', action='store_true', help='check config, lists and one sample, then stop')
+    return parser
+
+
+def split_parser(description: str, out_path: str) -> argparse.ArgumentParser:
+    """Returns a parser with what the scripts that split a list take; the published ones spell it with underscores."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--input_path', '--input-path', type=Path, required=True, metavar='LIST',
+                        help='list of names and labels (.txt, .json or .csv)')
+    parser.add_argument('--out_path', '--out-path', type=Path, default=Path(out_path), metavar='DIR',
+                        help=f'where client_dist1.json ... go (default: {out_path})')
+    parser.add_argument('--num-clients', type=int, default=100, help='default: 100')
+    parser.add_argument('--label-base', type=int, default=1, choices=(0, 1),
+                        help="the list's number of the first class (default: 1, as published)")
+    parser.add_argument('--report', action='store_true', help='write report.json and a heat map, report.png, too')
+    parser.add_argument('--manifest', type=Path, metavar='NPZ', help='take the clients from a manifest')
+    parser.add_argument('--save-manifest', type=Path, metavar='NPZ', help='write a manifest of the split')
+    parser.add_argument('--overwrite', action='store_true', help='replace the files of another split')
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Commit directories: the one way by which anything that must survive reaches the disk.
+"""Commit directories and single files: the one way by which anything that must survive reaches the disk.
 
 A commit is a directory of files with a ``manifest.json`` that names the size and SHA-256 of each. It appears under its
 name whole or not at all: everything is written and fsynced in a sibling temporary directory, which is then renamed.
@@ -15,6 +15,7 @@ Replacing a commit takes two renames, since no portable call swaps two directori
 At most one process writes below one parent directory at a time; readers may come at any time.
 """
 
+import contextlib
 import errno
 import json
 import logging
@@ -28,6 +29,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from fedvssl.errors import CheckpointError, StorageError
 
@@ -64,6 +66,35 @@ def fsync(descriptor: int) -> None:
         fsync_time.calls += 1
         fsync_time.wall += time.perf_counter() - wall
         fsync_time.cpu += time.thread_time() - cpu
+
+
+def write_file(file: Path, data: bytes) -> None:
+    """Writes a single file as a whole or not at all.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    temporary = file.with_name(f'.{file.name}.{os.getpid()}.tmp')
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open('wb') as stream:
+            stream.write(data)
+            stream.flush()
+            fsync(stream.fileno())
+        temporary.replace(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StorageError(f'{file}: could not be written: {error.strerror or error}') from error
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Writes a JSON file as a whole or not at all.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    write_file(file, (json.dumps(value, indent=1, sort_keys=True) + '\n').encode())
 
 
 def crash_point(name: str) -> None:

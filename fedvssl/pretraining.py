@@ -20,12 +20,13 @@ import numpy as np
 import torch
 
 from fedvssl import rng
+from fedvssl.commit import write_json
 from fedvssl.config import PhaseConfig, RunConfig, TrainingConfig, config_hash, identity
 from fedvssl.data.dataset import build_dataset, list_digests, read_videos, without_labels
 from fedvssl.data.loader import ClipLoader
 from fedvssl.environment import describe_environment
 from fedvssl.errors import ConfigError, DataListError
-from fedvssl.state import CentralState, RoundStore, write_json
+from fedvssl.state import CentralState, RoundStore
 from fedvssl.training.hooks import Hook, Hooks
 from fedvssl.training.logging import ConsoleHook, JsonlHook
 from fedvssl.training.optimizer_state import load_optimizer_tensors, optimizer_tensors

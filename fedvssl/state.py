@@ -10,7 +10,6 @@ clients. A federated commit names the head round of every client. A client loads
 was never committed leaves no trace.
 """
 
-import contextlib
 import fcntl
 import json
 import os
@@ -23,7 +22,7 @@ import numpy as np
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
-from fedvssl.commit import commit_name, fsync, latest_commit, list_commits, prune, read_commit, write_commit
+from fedvssl.commit import commit_name, latest_commit, list_commits, prune, read_commit, write_commit, write_json
 from fedvssl.config import differences
 from fedvssl.errors import CheckpointError, ConfigError, StorageError
 from fedvssl.weights import GLOBAL_FILE, ROUND_PREFIX, ROUNDS_DIR
@@ -264,26 +263,6 @@ def require_same_model(expected: Tensors, found: Tensors, source: str) -> None:
         if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
             raise CheckpointError(f'{source}: is of another model: {name} is {theirs.dtype} {theirs.shape}, '
                                   f'this model needs {ours.dtype} {ours.shape}')
-
-
-def write_json(file: Path, value: Any) -> None:
-    """Writes a JSON file as a whole or not at all.
-
-    Raises:
-        StorageError: If it cannot be written.
-    """
-    temporary = file.with_name(f'.{file.name}.{os.getpid()}.tmp')
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open('w') as stream:
-            stream.write(json.dumps(value, indent=1, sort_keys=True) + '\n')
-            stream.flush()
-            fsync(stream.fileno())
-        temporary.replace(file)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise StorageError(f'{file}: could not be written: {error.strerror or error}') from error
 
 
 def _link(link: Path, target: str) -> None:

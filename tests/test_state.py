@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fedvssl.errors import CheckpointError, ConfigError, StorageError
-from fedvssl.state import FederatedState, HeadStore, RoundStore, require_same_model, write_json
+from fedvssl.commit import write_json
+from fedvssl.state import FederatedState, HeadStore, RoundStore, require_same_model
 
 
 def state(number, width=2):

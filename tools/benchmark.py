@@ -55,7 +55,7 @@ def run_engine(args: argparse.Namespace) -> None:
     """Measures the overhead of a client-round."""
     from fedvssl.benchmarks.engine import measure_overhead
     from fedvssl.config import check_types, load_config
-    from fedvssl.state import write_json
+    from fedvssl.commit import write_json
 
     config = load_config(args.config, parse_options(args.cfg_options))
     config.section('federation')
@@ -72,7 +72,7 @@ def run_engine(args: argparse.Namespace) -> None:
 def run_transforms(args: argparse.Namespace) -> None:
     """Measures the transforms of CtP."""
     from fedvssl.benchmarks.transforms import measure_transforms
-    from fedvssl.state import write_json
+    from fedvssl.commit import write_json
 
     data = os.environ.get('FEDVSSL_DATA')
     result = measure_transforms(args.clips, args.repeats, args.source_size,

@@ -56,7 +56,7 @@ def show_pretext(args: argparse.Namespace) -> None:
 
 def write(out: Path | None, table: str, figures: dict[str, Any]) -> None:
     """Prints a table and writes it, or its figures, as the file's suffix says."""
-    from fedvssl.state import write_json
+    from fedvssl.commit import write_json
 
     print(table)
     if out and out.suffix == '.json':

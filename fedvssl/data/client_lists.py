@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedvssl.commit import write_file
 from fedvssl.data.annotations import read_annotations
 from fedvssl.errors import DataListError, StorageError
 
@@ -49,7 +50,7 @@ def write_client_lists(directory: Path | str, clients: Sequence[Entries], overwr
             raise StorageError(f'{directory}: holds another split ({len(others)} files differ, such as {others[0]}); '
                                f'choose another directory, or replace them with --overwrite')
         for name in sorted(changed):
-            _replace(directory / name, texts[name])
+            write_file(directory / name, texts[name])
         for name in there - set(texts):
             (directory / name).unlink()
     except OSError as error:
@@ -118,9 +119,3 @@ def _last(stem: str) -> str:
 
 def _stem(path: str) -> str:
     return _EXTENSION.sub('', path)
-
-
-def _replace(file: Path, text: bytes) -> None:
-    temporary = file.with_name(f'.tmp-{file.name}')
-    temporary.write_bytes(text)
-    temporary.replace(file)

@@ -102,7 +102,7 @@ def class_blocks(labels: np.ndarray, num_clients: int, classes_per_client: int, 
     for block in range(num_blocks):
         for label in (*smallest[block], *largest[block]):
             positions = generator(seed, 'partition', 'class', int(label)).permutation(members[label])
-            what = f'videos of class {label}, which {holders} clients are to share'
+            what = f'videos of class {label} (counted from 0), which {holders} clients are to share'
             for holder, share in enumerate(_slices(positions, holders, what)):
                 parts[block + holder * num_blocks].append(np.sort(share))
     return [np.concatenate(shares) for shares in parts]

@@ -20,7 +20,7 @@ from fedvssl.environment import describe_environment
 from fedvssl.errors import ConfigError, DataListError
 from fedvssl.evaluation.metrics import accuracy_report
 from fedvssl.registry import MODELS
-from fedvssl.state import write_json
+from fedvssl.commit import write_json
 from fedvssl.training.hooks import Hook
 from fedvssl.training.trainer import Span, Trainer, build_trainer
 from fedvssl.weights import LoadReport, load_backbone, read_weights

@@ -15,6 +15,7 @@ from flwr.clientapp import ClientApp
 from torch import Tensor
 
 from fedvssl import rng
+from fedvssl.commit import write_json
 from fedvssl.config import RunConfig
 from fedvssl.data.annotations import Video
 from fedvssl.data.dataset import ClipDataset, build_dataset, read_videos, without_labels
@@ -36,7 +37,7 @@ from fedvssl.federated.messages import (
     to_arrays,
     to_record,
 )
-from fedvssl.state import HeadStore, write_json
+from fedvssl.state import HeadStore
 from fedvssl.training.trainer import Span, Trainer, build_trainer
 
 
