@@ -64,6 +64,36 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class DatasetConfig:
+    """Which set of videos it is: a section ``dataset`` fills in what the section ``data`` does not say itself.
+
+    So a leaf config can take the set from one piece, and clips and transforms from another. It is gone once the config
+    is loaded.
+    """
+
+    root: str
+    annotations: str = 'annotations.csv'
+    split_column: str = 'split'
+    label_base: int = 0
+    extension: str = ''
+    train: str | None = 'train'  # data.train.split
+    test: str | None = 'test'  # data.test.split
+    partition: dict | None = None  # unless data.partition is of another type
+
+    def beneath(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the section ``data`` on top of this one."""
+        filled = {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)} | dict(data)
+        for phase in ('train', 'test'):
+            filled.pop(phase)
+            if data.get(phase) is not None:
+                filled[phase] = dict(split=getattr(self, phase)) | dict(data[phase])
+        mine, theirs = self.partition, data.get('partition')
+        if mine and isinstance(theirs, Mapping) and theirs.get('type', mine['type']) == mine['type']:
+            filled['partition'] = mine | dict(theirs)
+        return filled
+
+
+@dataclass(frozen=True)
 class FederationConfig:
     """Who trains, how often, and how the results are combined."""
 
@@ -208,6 +238,10 @@ def load_config(file: str | Path, overrides: Mapping[str, Any] | None = None) ->
 
 def from_dict(values: Mapping[str, Any]) -> RunConfig:
     """Builds the validated config from plain dictionaries."""
+    values = dict(values)
+    dataset = values.pop('dataset', None)
+    if dataset is not None and isinstance(values.setdefault('data', {}), Mapping):
+        values['data'] = _parse(DatasetConfig, dataset, 'dataset').beneath(values['data'])
     return _parse(RunConfig, values, '')
 
 

@@ -29,7 +29,8 @@ def test_the_published_geometry_and_recipe():
     assert pretrain.data.train.sampler == dict(type='VCOPSampler', clip_length=16, num_clips=3, gap=8)
     federation = pretrain.federation
     assert (federation.rounds, federation.clients_per_round, federation.local_epochs) == (540, 5, 1)
-    assert pretrain.data.partition['num_clients'] == 100 and pretrain.data.batch_size == 4
+    assert pretrain.data.partition == dict(type='ClassBlocksPartitioner', num_clients=100, classes_per_client=8)
+    assert pretrain.data.batch_size == 4
     assert pretrain.optim_wrapper['optimizer'] == dict(type='SGD', lr=0.001, momentum=0.0, weight_decay=1e-4)
     finetune = load_config(ROOT / 'configs/downstream/finetune_r3d18_ucf101.py')
     assert finetune.optim_wrapper['optimizer'] == dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=5e-4)
@@ -109,3 +110,20 @@ def test_other_backbone_and_other_dataset(task):
 @pytest.mark.parametrize('piece', PIECES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_every_piece_is_used(piece):
     assert any(f'_base_/{piece.parent.name}/{piece.name}' in leaf.read_text() for leaf in LEAVES)
+
+
+def test_sets():
+    ucf, hmdb = (load_config(ROOT / f'configs/downstream/finetune_r3d18_{name}.py') for name in ('ucf101', 'hmdb51'))
+    assert (ucf.model['head']['num_classes'], hmdb.model['head']['num_classes']) == (101, 51)
+    assert sorted(line.split(':')[0] for line in differences(identity(ucf), identity(hmdb))) == [
+        'data.root', 'model.head.num_classes']
+    assert (ucf.data.split_column, ucf.data.train.split, ucf.data.test.split) == ('split1', 'train', 'test')
+    k400 = load_config(ROOT / 'configs/pretrain/video/vcop_r3d18_k400.py')
+    assert (k400.data.root, k400.data.train.split, k400.data.test.split) == ('data/kinetics400', 'train', 'val')
+    changed = load_config(ROOT / 'configs/pretrain/video/vcop_r3d18_k400.py', {
+        'data.partition.num_clients': 50, 'data.root': 'elsewhere', 'data.test.split': 'test'})
+    assert changed.data.partition == dict(type='ClassBlocksPartitioner', num_clients=50, classes_per_client=8)
+    assert (changed.data.root, changed.data.train.split, changed.data.test.split) == ('elsewhere', 'train', 'test')
+    lists = load_config(ROOT / 'configs/pretrain/video/vcop_r3d18_k400.py', {
+        'data.partition.type': 'ListsPartitioner', 'data.partition.directory': 'lists'})
+    assert lists.data.partition == dict(type='ListsPartitioner', directory='lists')

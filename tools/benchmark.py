@@ -54,8 +54,8 @@ def picture_size(text: str) -> tuple[int, int]:
 def run_engine(args: argparse.Namespace) -> None:
     """Measures the overhead of a client-round."""
     from fedvssl.benchmarks.engine import measure_overhead
-    from fedvssl.config import check_types, load_config
     from fedvssl.commit import write_json
+    from fedvssl.config import check_types, load_config
 
     config = load_config(args.config, parse_options(args.cfg_options))
     config.section('federation')

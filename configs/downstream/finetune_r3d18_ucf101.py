@@ -1,11 +1,12 @@
 # Fine-tuning R3D-18 on UCF-101, split 1, by the published protocol: 150 epochs, 10 mid-tick clips, logits averaged.
 #   python tools/finetune.py configs/downstream/finetune_r3d18_ucf101.py --pretrained WORK_DIR \
 #       --cfg-options runtime.device=cuda
-# Needs data/ucf101/annotations.csv (path,label,split). Result: not run.
+# Needs data/ucf101/annotations.csv (scripts/prepare_ucf101.py). Result: not run.
 _base_ = [
     '../_base_/models/recognizer_r3d18.py',
     '../_base_/data/finetune_16x112.py',
+    '../_base_/data/ucf101.py',
     '../_base_/schedules/finetune_sgd.py',
 ]
 model = dict(head=dict(num_classes=101))
-data = dict(root='data/ucf101', annotations='annotations.csv', workers=4)
+data = dict(workers=4)

@@ -2,7 +2,6 @@
 # random crop 112, flip. Patches and colours follow on the device (_base_/models/ctp_r3d18.py).
 data = dict(
     train=dict(
-        split='train',
         sampler=dict(type='RandomClipSampler', clip_length=16, stride=[1, 2, 3, 4, 5], jitter=True),
         transforms=[
             dict(type='RandomResize', sizes=[112, 128, 144]),
@@ -11,7 +10,6 @@ data = dict(
         ],
     ),
     test=dict(
-        split='test',
         sampler=dict(type='RandomClipSampler', clip_length=16, stride=[1, 2, 3, 4, 5], jitter=True),
         transforms=[dict(type='Resize', size=128), dict(type='CenterCrop', size=112)],
     ),

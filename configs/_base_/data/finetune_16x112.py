@@ -1,7 +1,6 @@
 # The published fine-tuning and test pipeline (CtP, FedVSSL): 16 frames, stride 2; 10 test clips at mid-ticks.
 data = dict(
     train=dict(
-        split='train',
         sampler=dict(type='RandomClipSampler', clip_length=16, stride=2),
         transforms=[
             dict(type='RandomResize', sizes=[(149, 112), (171, 128), (192, 144)]),
@@ -13,7 +12,6 @@ data = dict(
         ],
     ),
     test=dict(
-        split='test',
         sampler=dict(type='MidTickSampler', clip_length=16, stride=2, num_clips=10),
         transforms=[dict(type='Resize', size=(171, 128)), dict(type='CenterCrop', size=112)],
     ),

@@ -2,7 +2,6 @@
 # 192x144, flip, one colour change for the whole clip, random crop 112. The rotation follows on the device.
 data = dict(
     train=dict(
-        split='train',
         sampler=dict(type='RandomClipSampler', clip_length=16, stride=[1, 2, 3, 4, 5], jitter=True),
         transforms=[
             dict(type='RandomResize', sizes=[(149, 112), (171, 128), (192, 144)]),
@@ -14,7 +13,6 @@ data = dict(
         ],
     ),
     test=dict(
-        split='test',
         sampler=dict(type='RandomClipSampler', clip_length=16, stride=[1, 2, 3, 4, 5], jitter=True),
         transforms=[dict(type='Resize', size=(171, 128)), dict(type='CenterCrop', size=112)],
     ),

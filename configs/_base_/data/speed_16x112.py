@@ -2,7 +2,6 @@
 # random crop 112, flip, one colour change for the whole clip.
 data = dict(
     train=dict(
-        split='train',
         sampler=dict(type='SpeedSampler', clip_length=16, strides=[-4, -2, -1, 0, 1, 2, 4]),
         transforms=[
             dict(type='RandomResize', sizes=[112, 128, 144]),
@@ -14,7 +13,6 @@ data = dict(
         ],
     ),
     test=dict(
-        split='test',
         sampler=dict(type='SpeedSampler', clip_length=16, strides=[-4, -2, -1, 0, 1, 2, 4]),
         transforms=[dict(type='Resize', size=128), dict(type='CenterCrop', size=112)],
     ),

@@ -3,14 +3,15 @@
 #   python tools/fed_train.py configs/pretrain/video/moco_r3d18_k400.py --cfg-options runtime.device=cuda
 #   python tools/train.py configs/pretrain/video/moco_r3d18_k400.py --cfg-options runtime.device=cuda
 # Queue and key encoder stay with their client: 169 MB each and per kept round (runtime.keep_last).
-# Needs data/kinetics400/annotations.csv (path,label,split). Result: not run. The clients are an IID partition of the
-# run's seed, not the published lists.
+# Clients of 8 classes, each video on one of them (_base_/data/kinetics400.py). Needs data/kinetics400/annotations.csv
+# (scripts/prepare_kinetics400.py). Result: not run.
 _base_ = [
     '../../_base_/models/moco_r3d18.py',
     '../../_base_/data/moco_16x112.py',
+    '../../_base_/data/kinetics400.py',
     '../../_base_/federation/cross_device.py',
     '../../_base_/schedules/federated_sgd.py',
     '../../_base_/schedules/central_sgd.py',
 ]
-data = dict(root='data/kinetics400', workers=4, partition=dict(type='IIDPartitioner', num_clients=100))
+data = dict(workers=4)
 training = dict(schedule=dict(_delete_=True, type='CosineSchedule'))

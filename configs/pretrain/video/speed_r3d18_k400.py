@@ -2,13 +2,14 @@
 # momentum; or in one place: 90 epochs with momentum.
 #   python tools/fed_train.py configs/pretrain/video/speed_r3d18_k400.py --cfg-options runtime.device=cuda
 #   python tools/train.py configs/pretrain/video/speed_r3d18_k400.py --cfg-options runtime.device=cuda
-# Needs data/kinetics400/annotations.csv (path,label,split). Result: not run. The clients are an IID partition of the
-# run's seed, not the published lists.
+# Clients of 8 classes, each video on one of them (_base_/data/kinetics400.py). Needs data/kinetics400/annotations.csv
+# (scripts/prepare_kinetics400.py). Result: not run.
 _base_ = [
     '../../_base_/models/speed_r3d18.py',
     '../../_base_/data/speed_16x112.py',
+    '../../_base_/data/kinetics400.py',
     '../../_base_/federation/cross_device.py',
     '../../_base_/schedules/federated_sgd.py',
     '../../_base_/schedules/central_sgd.py',
 ]
-data = dict(root='data/kinetics400', workers=4, partition=dict(type='IIDPartitioner', num_clients=100))
+data = dict(workers=4)

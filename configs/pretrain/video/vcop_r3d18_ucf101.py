@@ -3,9 +3,15 @@
 # The baseline has CtP only; momentum 0.9 with VCOP's lr 0.001 is our reading of it.
 #   python tools/fed_train.py configs/pretrain/video/vcop_r3d18_ucf101.py --cfg-options runtime.device=cuda
 #   python tools/train.py configs/pretrain/video/vcop_r3d18_ucf101.py --cfg-options runtime.device=cuda
-# Needs data/ucf101/annotations.csv (path,label,split). Result: not run.
-_base_ = ['vcop_r3d18_k400.py']
-data = dict(root='data/ucf101', partition=dict(num_clients=5))
-optim_wrapper = dict(optimizer=dict(momentum=0.9))
-federation = dict(rounds=20, strategy=dict(beta=1.0))
-training = dict(epochs=300)
+# Needs data/ucf101/annotations.csv (scripts/prepare_ucf101.py). Result: not run.
+_base_ = [
+    '../../_base_/models/vcop_r3d18.py',
+    '../../_base_/data/vcop_16x112.py',
+    '../../_base_/data/ucf101.py',
+    '../../_base_/federation/silos.py',
+    '../../_base_/schedules/federated_sgd.py',
+    '../../_base_/schedules/central_sgd.py',
+]
+data = dict(workers=4)
+optim_wrapper = dict(optimizer=dict(lr=0.001, momentum=0.9))
+training = dict(epochs=300, optim_wrapper=dict(optimizer=dict(lr=0.001)))
