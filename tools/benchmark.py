@@ -3,6 +3,7 @@
 
     python tools/benchmark.py engine --config configs/demo/vcop_fedvssl.py --out engine.json
     python tools/benchmark.py transforms --out transforms.json
+    python tools/benchmark.py partition --out partition.json
 
 engine: what a client-round costs beyond its training steps, in CPU milliseconds of the client's process: decoding the
 message, arming the trainer, splitting the state, writing the head, encoding the reply. The time in fsync is waiting for
@@ -12,6 +13,8 @@ subtracted. The same with the server's share (checks, aggregation, commit) is gi
 transforms: what CtP's transforms cost from decoded frames to the network's input, in CPU milliseconds per clip, by
 stage, in the published style and in ours, and how far our fast settings are from the faithful ones. On real videos if
 FEDVSSL_DATA names their directory, else on generated pictures.
+
+partition: what each partition scheme costs on a list of 240,000 names, in CPU seconds.
 """
 
 import argparse
@@ -37,7 +40,11 @@ def main() -> None:
     transforms.add_argument('--source-size', type=picture_size, default=(340, 256), metavar='WxH',
                             help='size of the decoded frames (default: 340x256)')
     transforms.set_defaults(run=run_transforms)
-    for benchmark in (engine, transforms):
+    partition = benchmarks.add_parser('partition', help='partition schemes on a list as long as that of Kinetics-400')
+    partition.add_argument('--rows', type=int, default=240_000)
+    partition.add_argument('--repeats', type=int, default=5)
+    partition.set_defaults(run=run_partition)
+    for benchmark in (engine, transforms, partition):
         benchmark.add_argument('--out', type=Path, required=True, help='JSON file to write')
     args = parser.parse_args()
     args.run(args)
@@ -88,6 +95,18 @@ def run_transforms(args: argparse.Namespace) -> None:
             line += f'; {difference["mean"]:.2f}/255 from faithful on average over {difference["clips"]} clips'
         print(line)
         print('  ' + ', '.join(f'{stage} {value:.2f}' for stage, value in result['stages_cpu_ms'][name].items()))
+
+
+def run_partition(args: argparse.Namespace) -> None:
+    """Measures the partition schemes."""
+    from fedvssl.benchmarks.partition import measure_partition
+    from fedvssl.commit import write_json
+    from fedvssl.environment import describe_environment
+
+    result = measure_partition(args.rows, args.repeats)
+    write_json(args.out, dict(result, environment=describe_environment()))
+    for scheme, seconds in result['cpu_seconds'].items():
+        print(f'{scheme}: median {seconds["median"]:.2f} CPU-s ({seconds["min"]:.2f} to {seconds["max"]:.2f})')
 
 
 if __name__ == '__main__':
