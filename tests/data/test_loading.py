@@ -1,16 +1,19 @@
 """Dataset and loader: named randomness, order, replacement of unreadable videos."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from fedvssl.config import from_dict
 from fedvssl.data.annotations import Video
-from fedvssl.data.dataset import build_dataset, read_videos
+from fedvssl.data.dataset import build_dataset, list_digests, read_videos
 from fedvssl.data.loader import ClipLoader
 from fedvssl.errors import BadVideosError, DataListError
+from fedvssl.video import open_video
 from tests.conftest import tiny_values
 
 
@@ -122,3 +125,50 @@ def test_an_empty_split_is_refused(tiny_videos):
         build_dataset(data, data.train, [], True)
     with pytest.raises(DataListError, match="trian"):
         read_videos(data, 'trian')
+
+
+def test_quarantined_videos_are_left_out_and_counted(tiny_videos, tmp_path, caplog):
+    data = replace(from_dict(tiny_values(tiny_videos)).data, quarantine=str(tmp_path / 'quarantine.csv'))
+    all_of_them = [video.path for video in read_videos(replace(data, quarantine=None), 'train')]
+    (tmp_path / 'quarantine.csv').write_text('path,reason\ntrain/00003.avi,truncated\nnot/listed.mp4,missing\n')
+    kept = [video.path for video in read_videos(data, 'train')]
+    assert kept == [path for path in all_of_them if path != 'train/00003.avi']
+    assert "quarantine.csv: 1 of 16 videos of split 'train' are left out" in caplog.text
+    assert len(read_videos(data, 'test')) == 8
+    before = list_digests(data)
+    assert set(before) == {'annotations_sha256', 'quarantine_sha256'}
+    (tmp_path / 'quarantine.csv').write_text('path,reason\n')
+    assert len(read_videos(data, 'train')) == 16 and list_digests(data) != before
+
+
+def test_a_quarantine_that_is_wrong(tiny_videos, tmp_path):
+    data = replace(from_dict(tiny_values(tiny_videos)).data, quarantine=str(tmp_path / 'quarantine.csv'))
+    with pytest.raises(DataListError, match='quarantine.csv: no such file'):
+        read_videos(data, 'train')
+    (tmp_path / 'quarantine.csv').write_text('path,reason\n../x,missing\n')
+    with pytest.raises(DataListError, match=r'quarantine.csv:2: .*\.\.'):
+        read_videos(data, 'train')
+    everything = read_videos(replace(data, quarantine=None), 'train')
+    (tmp_path / 'quarantine.csv').write_text('path\n' + '\n'.join(video.path for video in everything))
+    with pytest.raises(DataListError, match="leaves none of the 16 videos of split 'train'"):
+        read_videos(data, 'train')
+
+
+def test_frames_and_zips_of_frames_are_videos(tiny_videos, tmp_path):
+    videos = dataset(tiny_videos, replace_bad=False)
+    data = from_dict(tiny_values(tmp_path)).data
+    stored = []
+    for index, video in enumerate(videos.videos[:4]):
+        folder = tmp_path / f'clip{index}'
+        folder.mkdir()
+        with open_video(tiny_videos / video.path) as reader:
+            for number, frame in enumerate(reader.get(range(len(reader))), 1):
+                cv2.imwrite(str(folder / f'img_{number:05d}.png'), frame[..., ::-1])
+        if index % 2:
+            shutil.make_archive(str(folder), 'zip', folder)
+        stored.append(Video(f'clip{index}{".zip" if index % 2 else ""}', 0, {}, index + 2))
+    same = build_dataset(data, data.train, stored, replace_bad=False)
+    for index in range(4):
+        expected, found = (loaded.load(index, 7, 'x')['inputs'] for loaded in (videos, same))
+        assert np.array_equal(found, expected)
+    assert not same.bad

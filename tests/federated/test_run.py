@@ -14,6 +14,9 @@ from flwr.app import ArrayRecord
 
 from fedvssl.cli import stopping_on_signals
 from fedvssl.config import from_dict
+from fedvssl.data.annotations import UNLABELLED, read_annotations
+from fedvssl.data.client_lists import write_client_lists
+from fedvssl.data.dataset import ClipDataset
 from fedvssl.errors import BadVideosError, CheckpointError, ConfigError, Interrupted, QuorumError
 from fedvssl.federated import client as client_module
 from fedvssl.federated import run as run_module
@@ -151,8 +154,6 @@ def test_a_run_killed_within_a_round_resumes_with_the_same_bits(reference, tiny_
 
 
 def test_rounds_do_not_repeat_each_others_augmentations(tiny_config, tmp_path, monkeypatch):
-    from fedvssl.data.dataset import ClipDataset
-
     drawn, original = [], ClipDataset.load
 
     def spy(self, index, seed, *names, among=None):
@@ -175,6 +176,37 @@ def test_labels_cannot_influence_pretraining(reference, tiny_videos, tiny_config
     (tiny_videos / 'permuted.csv').write_text('\n'.join(permuted) + '\n')
     config = replace(config, data=replace(config.data, annotations='permuted.csv'))
     assert fingerprint(federate(config, tmp_path, hook=Hook())) == fingerprint(reference[0])
+
+
+def test_a_partition_by_class_lets_no_label_through_to_training(tiny_config, tmp_path, monkeypatch):
+    targets, original = [], ClipDataset.load
+
+    def spy(self, index, *names, **options):
+        assert self.videos[index].label == UNLABELLED
+        targets.append(index)
+        return original(self, index, *names, **options)
+
+    monkeypatch.setattr(ClipDataset, 'load', spy)
+    config = tiny_config(rounds=1, clients_per_round=4, evaluate_every=1)
+    by_class = dict(type='ClassBlocksPartitioner', num_clients=4, classes_per_client=4)
+    record = Record()
+    federate(replace(config, data=replace(config.data, partition=by_class)), tmp_path, hook=record)
+    assert targets and record.rounds[0]['clients'] == 4 and record.rounds[0]['test_num-examples'] == 8
+
+
+def test_clients_from_list_files_are_part_of_the_run(tiny_videos, tiny_config, tmp_path):
+    names = [video.path.removesuffix('.mp4').removesuffix('.avi')
+             for video in read_annotations(tiny_videos / 'annotations.csv', tiny_videos, split='train')]
+    entries = [dict(name=name, label=1) for name in names]
+    write_client_lists(tmp_path / 'lists', [entries[:3], entries[3:8], entries[8:]])
+    config = tiny_config(rounds=1, clients_per_round=3)
+    lists = dict(type='ListsPartitioner', directory=str(tmp_path / 'lists'))
+    config = replace(config, data=replace(config.data, partition=lists))
+    assert run_module.check_run(config).startswith('ok: 16 videos on 3 clients (3 to 8 each)')
+    federate(config, tmp_path / 'run', hook=Hook())
+    write_client_lists(tmp_path / 'lists', [entries[:4], entries[4:8], entries[8:]], overwrite=True)
+    with pytest.raises(ConfigError, match='partition_sha256'):
+        federate(config, tmp_path / 'run', resume=True, hook=Hook())
 
 
 def test_evaluation_uses_each_clients_own_head(tiny_config, tmp_path):
