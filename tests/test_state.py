@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from fedvssl.errors import CheckpointError, ConfigError, StorageError
 from fedvssl.commit import write_json
+from fedvssl.errors import CheckpointError, ConfigError, StorageError
 from fedvssl.state import FederatedState, HeadStore, RoundStore, require_same_model
 
 

@@ -37,7 +37,8 @@ def _draw(file: Path, counts: np.ndarray) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     image = axes.imshow(np.ma.masked_equal(counts, 0), aspect='auto', interpolation='nearest', cmap='viridis')
-    axes.set(xlabel='class, in the order of the labels', ylabel='client', title=f'{counts.sum():,} entries of {len(counts)} clients')
+    axes.set(xlabel='class, in the order of the labels', ylabel='client',
+             title=f'{counts.sum():,} entries of {len(counts)} clients')
     axes.set_yticks(_ticks(len(counts)), [str(tick + 1) for tick in _ticks(len(counts))])
     figure.colorbar(image, ax=axes, label='videos')
     stream = BytesIO()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fedvssl import rng
+from fedvssl.commit import write_json
 from fedvssl.config import RunConfig, TrainingConfig, config_hash, identity
 from fedvssl.data.annotations import Video
 from fedvssl.data.dataset import build_dataset, read_videos
@@ -20,7 +21,6 @@ from fedvssl.environment import describe_environment
 from fedvssl.errors import ConfigError, DataListError
 from fedvssl.evaluation.metrics import accuracy_report
 from fedvssl.registry import MODELS
-from fedvssl.commit import write_json
 from fedvssl.training.hooks import Hook
 from fedvssl.training.trainer import Span, Trainer, build_trainer
 from fedvssl.weights import LoadReport, load_backbone, read_weights

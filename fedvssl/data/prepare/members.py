@@ -1,0 +1,143 @@
+"""What is in an archive, one member after another, each checked before anybody writes it.
+
+Archives come from strangers. A name that is absolute or climbs with ``..``, a link and a device are refused by name, as
+tarfile's ``data`` filter refuses them; directories and hidden files (``._name``, ``__MACOSX``) are passed over.
+"""
+
+import gzip
+import io
+import lzma
+import re
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from fedvssl.data.list_files import quoted
+from fedvssl.data.prepare import rar
+from fedvssl.errors import DataListError
+
+TARS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz')
+_OUTSIDE = re.compile(r'[/\\]|[A-Za-z]:')
+_UNPRINTABLE = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff]')
+# gzip.BadGzipFile is an OSError, and would pass for a full disk.
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError,
+           NotImplementedError)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A regular file in an archive.
+
+    Attributes:
+        parts: Its path, free of ``..``.
+        size: Its size, unpacked.
+        open: Opens it; for as long as the next member has not been asked for.
+        file: Where it already lies unpacked, ready to be moved; None if it must be written.
+    """
+
+    parts: tuple[str, ...]
+    size: int
+    open: Callable[[], IO[bytes] | io.FileIO]
+    file: Path | None = None
+
+
+def kind_of(name: str) -> str:
+    """Returns ``'zip'``, ``'tar'``, ``'rar'``, or '' for what is no archive."""
+    lower = name.lower()
+    if lower.endswith(TARS):
+        return 'tar'
+    return lower.rpartition('.')[2] if lower.endswith(('.zip', '.rar')) else ''
+
+
+def members(archive: Path, scratch: Path) -> Iterator[Member]:
+    """Yields the regular files of an archive.
+
+    Args:
+        archive: The file.
+        scratch: Directory that a .rar may be unpacked to; must not exist yet.
+
+    Raises:
+        DataListError: If the archive is missing, encrypted or not to be trusted, or if there is no program to unpack a
+            .rar.
+        Exception: If it is damaged; see `reporting_damage`.
+    """
+    if not archive.is_file():
+        raise DataListError(f'{archive}: no such archive; check the path')
+    kind = kind_of(archive.name)
+    if not kind:
+        raise DataListError(f'{archive}: not an archive that can be unpacked; known are .zip, {", ".join(TARS)}, .rar')
+    yield from {'zip': _zip_members, 'tar': _tar_members, 'rar': _rar_members}[kind](archive, scratch)
+
+
+@contextmanager
+def reporting_damage(archive: Path) -> Iterator[None]:
+    """Turns what the archive modules raise, when opening an archive and when reading a member, into `DataListError`."""
+    try:
+        yield
+    except _DAMAGE as error:
+        reason = str(error).split(':\n')[0]  # tarfile goes on with what each decompressor says
+        raise DataListError(f'{archive}: damaged or not complete ({reason}); download it again') from error
+
+
+def _zip_members(archive: Path, _: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(archive) as file:
+        safe = [(_safe_parts(archive, info.filename, _zip_kind(info)), info) for info in file.infolist()]
+        for parts, info in safe:
+            if parts and info.flag_bits & 1:
+                raise DataListError(f'{archive}: is encrypted; unpack it by hand')
+            if parts:
+                yield Member(parts, info.file_size, partial(file.open, info))
+
+
+def _zip_kind(info: zipfile.ZipInfo) -> str:
+    mode = info.external_attr >> 16
+    if info.is_dir() or stat.S_ISDIR(mode):
+        return 'directory'
+    return 'file' if stat.S_IFMT(mode) in (0, stat.S_IFREG) else 'link or device'
+
+
+def _tar_members(archive: Path, _: Path) -> Iterator[Member]:
+    with tarfile.open(archive) as file:
+        for info in file:
+            kind = 'directory' if info.isdir() else 'file' if info.isreg() else 'link or device'
+            parts = _safe_parts(archive, info.name, kind)
+            if parts:
+                yield Member(parts, info.size, partial(_open_in_tar, file, info))
+
+
+def _open_in_tar(file: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    stream = file.extractfile(info)
+    assert stream is not None  # it is for links and directories
+    return stream
+
+
+def _rar_members(archive: Path, scratch: Path) -> Iterator[Member]:
+    for name in rar.names(archive):
+        _safe_parts(archive, name, 'file')
+    rar.extract(archive, scratch)
+    for path in sorted(scratch.rglob('*')):
+        mode = path.lstat().st_mode
+        kind = 'directory' if stat.S_ISDIR(mode) else 'file' if stat.S_ISREG(mode) else 'link or device'
+        parts = _safe_parts(archive, path.relative_to(scratch).as_posix(), kind)
+        if parts:
+            yield Member(parts, path.lstat().st_size, partial(io.FileIO, path), path)
+
+
+def _safe_parts(archive: Path, name: str, kind: str) -> tuple[str, ...]:
+    """Returns the components of a member's path; none for a directory and for a hidden file."""
+    parts = tuple(part for part in re.split(r'[/\\]', name) if part not in ('', '.'))
+    fault = ('is absolute' if _OUTSIDE.match(name) else 'contains ".."' if '..' in parts
+             else 'contains an unprintable character' if _UNPRINTABLE.search(name)
+             else 'is a link or a device' if kind == 'link or device' else '')
+    if fault:
+        raise DataListError(f'{archive}: its member {quoted(name)} {fault}; such archives are not unpacked. '
+                            'If you trust it, unpack it by hand')
+    hidden = any(part.startswith('.') or part == '__MACOSX' for part in parts)
+    return () if kind == 'directory' or hidden else parts
