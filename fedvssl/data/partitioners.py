@@ -216,7 +216,11 @@ def build_partitions(data: DataConfig, videos: Sequence[Video], seed: int) -> Pa
         ConfigError: If the config has no ``data.partition``, or the scheme refuses its arguments.
         DataListError: If the scheme cannot divide this list.
     """
-    return _partitioner(data)(videos, seed)
+    partitioner = _partitioner(data)
+    try:
+        return partitioner(videos, seed)
+    except DataListError as error:
+        raise DataListError(f'data.partition: {error}') from error
 
 
 def build_held_out(data: DataConfig, train: Sequence[Video], test: Sequence[Video], seed: int) -> Partition:
@@ -226,7 +230,11 @@ def build_held_out(data: DataConfig, train: Sequence[Video], test: Sequence[Vide
         ConfigError: As `build_partitions`.
         DataListError: If a held-out video cannot be given to any of the clients.
     """
-    return _partitioner(data).held_out(train, test, seed)
+    partitioner = _partitioner(data)
+    try:
+        return partitioner.held_out(train, test, seed)
+    except DataListError as error:
+        raise DataListError(f'data.partition: {error}') from error
 
 
 def _partitioner(data: DataConfig) -> Partitioner:
