@@ -1,11 +1,10 @@
 """What earlier examinations found out about files, kept in one SQLite file.
 
 A file's facts and digest hold as long as its size and time of modification stay what they were; of a directory, the
-number of entries and its own time. Results are written as they come in, about once a second, so that an examination that
-is stopped loses little. The cache can be lost without loss: one that is damaged is said and begun anew.
+number of entries and its own time. Results are written as they come in, about once a second, so that an examination
+that is stopped loses little. The cache can be lost without loss: one that is damaged is said and begun anew.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -67,13 +66,14 @@ class ProbeCache:
 
     Args:
         file: The SQLite file; made if it is missing.
+        busy_seconds: How long to wait for another process that writes to it.
 
     Raises:
         StorageError: If it cannot be opened, here, or cannot be read or written, in any of the methods.
     """
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, file: Path, busy_seconds: float = 5.0) -> None:
+        self._file, self._busy_seconds = file, busy_seconds
         self._version = f'{VERSION} {_version_of_decoder()}'
         self._new: dict[str, list[tuple[str, ...]]] = {'facts': [], 'digests': []}
         self._flushed = time.monotonic()
@@ -153,33 +153,32 @@ class ProbeCache:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            return _connect(self._file)
+            return self._connect()
         except sqlite3.DatabaseError as error:
             self._discard(error)
-            return _connect(self._file)
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._file, self._busy_seconds)
+        try:
+            connection.executescript(_TABLES)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
         self._connection.close()
         self._discard(error)
-        self._connection = _connect(self._file)
+        self._connection = self._connect()
 
     def _discard(self, error: sqlite3.DatabaseError) -> None:
         if getattr(error, 'sqlite_errorcode', 1) & 0xff in _CIRCUMSTANCES:
             raise StorageError(f'{self._file}: cannot be read or written: {error}; is another examination running, or '
                                'the disk full?') from error
         logger.warning('%s: the cache is damaged (%s); all files are examined anew', self._file, error)
-        with contextlib.suppress(FileNotFoundError):
-            self._file.unlink()
-
-
-def _connect(file: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(file)
-    try:
-        connection.executescript(_TABLES)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        for file in (self._file, self._file.with_name(f'{self._file.name}-journal')):
+            file.unlink(missing_ok=True)
 
 
 def _text(signature: Signature) -> str:

@@ -1,0 +1,48 @@
+"""The doctor's files: all findings; and the list of videos to leave out, which a config names as ``data.quarantine``.
+"""
+
+import csv
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fedvssl.errors import StorageError
+from fedvssl.findings import Finding
+
+FINDINGS_FILE, QUARANTINE_FILE, CACHE_FILE = 'findings.csv', 'quarantine.csv', 'cache.sqlite3'
+
+_BREAKS = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff]')  # what no value of a list may contain
+
+
+def write_findings(directory: Path, findings: Iterable[Finding]) -> Path:
+    """Writes ``severity,kind,path,message,remedy``, one line per finding, and returns the file.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    rows = ([finding.severity, finding.kind, finding.subject, finding.message, finding.remedy] for finding in findings)
+    return _write_csv(directory / FINDINGS_FILE, ['severity', 'kind', 'path', 'message', 'remedy'], rows)
+
+
+def write_quarantine(directory: Path, reasons: Mapping[str, str]) -> Path:
+    """Writes ``path,reason``, one line per video to be left out, and returns the file.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    return _write_csv(directory / QUARANTINE_FILE, ['path', 'reason'], reasons.items())
+
+
+def _write_csv(file: Path, header: list[str], rows: Iterable[Iterable[str]]) -> Path:
+    temporary = file.with_name(f'.{file.name}.{os.getpid()}.tmp')
+    try:
+        with temporary.open('w', newline='', encoding='utf-8') as stream:
+            writer = csv.writer(stream, lineterminator='\n')
+            writer.writerow(header)
+            writer.writerows([_BREAKS.sub('?', value) for value in row] for row in rows)
+        temporary.replace(file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f'{file}: cannot be written: {error}') from error
+    return file
