@@ -102,11 +102,12 @@ def examine_data(args: argparse.Namespace) -> int:
                                progress=progress)
     except Interrupted as interruption:
         raise Interrupted('stopped; the next examination goes on from here') from interruption
-    bad = quarantine(findings, [entry.path for entry in source.entries])
+    paths = {entry.path for entry in source.entries}
+    bad = quarantine(findings, paths)
     write_findings(out, findings)
     file = write_quarantine(out, {**source.left_out, **bad})
     show(findings)
-    print(f'{len(source.entries)} videos, {len(bad)} to leave out; all findings: {out}/findings.csv')
+    print(f'{len(paths)} videos, {len(bad)} to leave out; all findings: {out}/findings.csv')
     if bad:
         print(f'to leave them out: --cfg-options data.quarantine={file.absolute()}')
     return exit_code(findings)

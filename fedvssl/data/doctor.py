@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fedvssl.data.annotations import resolve
 from fedvssl.data.diagnoses import MISSING, REFUSED, Need, judge
-from fedvssl.data.duplicates import ACROSS_SPLITS, Entry, alike, digests, judge_copies
+from fedvssl.data.duplicates import ACROSS_CLIENTS, ACROSS_SPLITS, Entry, alike, digests, judge_copies
 from fedvssl.data.probe_cache import ProbeCache, Signature, signature_of
 from fedvssl.errors import DataListError
 from fedvssl.findings import Finding, Severity
@@ -70,7 +70,7 @@ def examine(entries: Sequence[Entry], root: Path, needs: Mapping[str, Need], cac
     for copies in alike(first.values(), _contents(list(first.values()), sound, cache, workers, progress)):
         findings += judge_copies(copies)
     order = {path: number for number, path in enumerate(first)}
-    return _same_splits(entries) + sorted(findings, key=lambda finding: order[finding.subject])
+    return _shared(entries) + sorted(findings, key=lambda finding: order[finding.subject])
 
 
 def _look(root: Path, paths: Iterable[str]) -> tuple[dict[str, _Place], dict[str, Facts]]:
@@ -137,18 +137,28 @@ def _contents(entries: Sequence[Entry], places: Mapping[str, _Place], cache: Pro
     return contents
 
 
-def _same_splits(entries: Sequence[Entry]) -> list[Finding]:
-    """Returns a finding if a path is in two splits: no quarantine can mend that."""
-    splits: dict[str, list[str]] = {}
+def _shared(entries: Sequence[Entry]) -> list[Finding]:
+    """Returns a finding if paths are in several splits, and one if they are on several clients of a split.
+
+    No quarantine can mend that.
+    """
+    splits: dict[str, dict[str, None]] = {}
+    clients: dict[tuple[str, str], dict[str, None]] = {}
     for entry in entries:
-        splits.setdefault(entry.path, []).append(entry.split)
-    shared = {path: names for path, names in splits.items() if len(set(names)) > 1}
-    if not shared:
-        return []
-    path, names = next(iter(shared.items()))
-    return [Finding(Severity.ERROR, ACROSS_SPLITS, ' and '.join(names),
-                    f'{len(shared)} videos are in both, e.g. {path}',
-                    'give data.train.split and data.test.split values that share no video')]
+        splits.setdefault(entry.path, {})[entry.split] = None
+        clients.setdefault((entry.path, entry.split), {})[entry.client] = None
+    in_both = [path for path, names in splits.items() if len(names) > 1]
+    on_several = [path for (path, _), names in clients.items() if len(names) > 1]
+    findings = []
+    if in_both:
+        findings.append(Finding(Severity.ERROR, ACROSS_SPLITS, ' and '.join(splits[in_both[0]]),
+                                f'{len(in_both)} videos are in both, e.g. {in_both[0]}',
+                                'give data.train.split and data.test.split values that share no video'))
+    if on_several:
+        findings.append(Finding(Severity.ERROR, ACROSS_CLIENTS, 'the clients',
+                                f'{len(on_several)} videos are on more than one of them, e.g. {on_several[0]}',
+                                'take a partition that shares none, such as ClassBlocksPartitioner'))
+    return findings
 
 
 def quarantine(findings: Iterable[Finding], paths: Iterable[str]) -> dict[str, str]:

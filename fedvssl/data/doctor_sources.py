@@ -29,7 +29,7 @@ class Source:
     """What is to be examined.
 
     Attributes:
-        entries: The videos, in the order of the list.
+        entries: The videos, in the order of the list; one that is on several clients, several times.
         root: Directory their paths are relative to.
         needs: By split, how many frames a video must have.
         left_out: Paths that a quarantine has taken out before, with its reasons.
@@ -58,7 +58,8 @@ def from_config(config: RunConfig, min_frames: int = 1) -> Source:
     phases = {name: phase for name, phase in ((TRAIN, data.train), (TEST, data.test)) if phase is not None}
     videos = {name: read_videos(data, phase.split) for name, phase in phases.items()}
     entries = [Entry(video.path, name, client) for name in phases
-               for video, client in zip(videos[name], _clients(config, videos, name), strict=True)]
+               for video, clients in zip(videos[name], _clients(config, videos, name), strict=True)
+               for client in clients or ['']]
     needs = {name: Need(min_frames, frames_wanted(build(SAMPLERS, phase.sampler, f'data.{name}.sampler')))
              for name, phase in phases.items()}
     root = Path(data.root)
@@ -70,9 +71,9 @@ def _quarantined(file: Path) -> dict[str, str]:
     return {path: reasons.get(path, '') for path in sorted(read_quarantine(file))}
 
 
-def _clients(config: RunConfig, videos: Mapping[str, Sequence[Video]], name: str) -> list[str]:
-    """Returns the client of each video of a split, '' where it has none."""
-    clients = [''] * len(videos[name])
+def _clients(config: RunConfig, videos: Mapping[str, Sequence[Video]], name: str) -> list[list[str]]:
+    """Returns the clients of each video of a split: none where there are none, several where lists overlap."""
+    clients: list[list[str]] = [[] for _ in videos[name]]
     evaluates = config.federation is not None and config.federation.evaluate_every > 0
     if config.data.partition is None or (name == TEST and not evaluates):
         return clients
@@ -80,7 +81,7 @@ def _clients(config: RunConfig, videos: Mapping[str, Sequence[Video]], name: str
              build_held_out(config.data, videos[TRAIN], videos[TEST], config.seed))
     for client, indices in enumerate(parts):
         for index in indices:
-            clients[index] = str(client)
+            clients[index].append(str(client))
     return clients
 
 

@@ -13,6 +13,7 @@ import pytest
 from planted import DEFECTS, HEALTHY, plant, write
 
 from fedvssl.config import from_dict
+from fedvssl.data.client_lists import write_client_lists
 from fedvssl.data.diagnoses import Need, judge
 from fedvssl.data.doctor import examine, quarantine
 from fedvssl.data.doctor_files import write_findings, write_quarantine
@@ -260,6 +261,15 @@ def test_one_split_for_training_and_testing_is_one_finding(config, tiny_videos, 
     assert [(finding.kind, finding.subject) for finding in findings] == [('train-test-duplicate', 'train and test')]
     assert '16 videos are in both' in findings[0].message
     assert not quarantine(findings, ['train/00000.mp4'])
+
+
+def test_lists_that_overlap_are_one_finding(config, tmp_path):
+    entries = [dict(name=f'train/{number:05}', label=1) for number in range(16)]
+    write_client_lists(tmp_path / 'lists', [entries[:9], entries[8:]])
+    lists = dict(type='ListsPartitioner', directory=str(tmp_path / 'lists'))
+    findings = findings_of(from_config(config(partition=lists)), tmp_path / 'cache')
+    assert [(finding.kind, finding.subject) for finding in findings] == [('client-duplicate', 'the clients')]
+    assert '1 videos are on more than one of them, e.g. train/00008' in findings[0].message
 
 
 def test_a_quarantine_is_kept_and_honoured(config, tiny_videos, tmp_path):
