@@ -1,13 +1,12 @@
-"""The doctor's files: all findings; and the list of videos to leave out, which a config names as ``data.quarantine``.
-"""
+"""The doctor's files: all findings; and the list of videos to leave out, which a config names as ``data.quarantine``."""
 
 import csv
-import os
+import io
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from fedvssl.errors import StorageError
+from fedvssl.commit import write_file
 from fedvssl.findings import Finding
 
 FINDINGS_FILE, QUARANTINE_FILE, CACHE_FILE = 'findings.csv', 'quarantine.csv', 'cache.sqlite3'
@@ -35,14 +34,9 @@ def write_quarantine(directory: Path, reasons: Mapping[str, str]) -> Path:
 
 
 def _write_csv(file: Path, header: list[str], rows: Iterable[Iterable[str]]) -> Path:
-    temporary = file.with_name(f'.{file.name}.{os.getpid()}.tmp')
-    try:
-        with temporary.open('w', newline='', encoding='utf-8') as stream:
-            writer = csv.writer(stream, lineterminator='\n')
-            writer.writerow(header)
-            writer.writerows([_BREAKS.sub('?', value) for value in row] for row in rows)
-        temporary.replace(file)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(f'{file}: cannot be written: {error}') from error
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(header)
+    writer.writerows([_BREAKS.sub('?', value) for value in row] for row in rows)
+    write_file(file, text.getvalue().encode())
     return file

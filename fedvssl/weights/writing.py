@@ -1,15 +1,13 @@
 """Writing a converted backbone, as a whole or not at all."""
 
-import contextlib
 import io
-import os
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
 
-from fedvssl.commit import fsync
-from fedvssl.errors import ConfigError, StorageError
+from fedvssl.commit import write_file
+from fedvssl.errors import ConfigError
 from fedvssl.weights.converting import Conversion
 
 SUFFIXES = ('.safetensors', '.pth')
@@ -44,19 +42,7 @@ def write_conversion(conversion: Conversion, file: Path, force: bool = False) ->
     """
     check_target(file, force)
     content = _encode(conversion, file.suffix)
-    temporary = file.with_name(f'.{file.name}.{os.getpid()}.tmp')
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open('wb') as stream:
-            stream.write(content)
-            stream.flush()
-            fsync(stream.fileno())
-        temporary.replace(file)
-    except OSError as error:
-        raise StorageError(f'{file}: could not be written: {error.strerror or error}') from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    write_file(file, content)
     return len(content)
 
 
