@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -38,7 +39,7 @@ def split_parser(description: str, out_path: str) -> argparse.ArgumentParser:
                         help='list of names and labels (.txt, .json or .csv)')
     parser.add_argument('--out_path', '--out-path', type=Path, default=Path(out_path), metavar='DIR',
                         help=f'where client_dist1.json ... go (default: {out_path})')
-    parser.add_argument('--num-clients', type=int, default=100, help='default: 100')
+    parser.add_argument('--num-clients', type=int, help='default: 100')
     parser.add_argument('--label-base', type=int, default=1, choices=(0, 1),
                         help="the list's number of the first class (default: 1, as published)")
     parser.add_argument('--report', action='store_true', help='write report.json and a heat map, report.png, too')
@@ -79,6 +80,9 @@ def run_tool(main: Callable[[], None]) -> int:
     except (FedVSSLError, Interrupted) as error:
         sys.stderr.write(f'error: {error}\n')
         return error.exit_code
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERNAL_ERROR
     except Exception:
         traceback.print_exc()
         return INTERNAL_ERROR

@@ -80,13 +80,19 @@ class DatasetConfig:
     test: str | None = 'test'  # data.test.split
     partition: dict | None = None  # unless data.partition is of another type
 
+    def __post_init__(self) -> None:
+        _require(self.partition is None or isinstance(self.partition.get('type'), str), 'dataset.partition',
+                 f'must have a type, such as IIDPartitioner, not be {self.partition!r}')
+
     def beneath(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the section ``data`` on top of this one."""
         filled = {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)} | dict(data)
         for phase in ('train', 'test'):
             filled.pop(phase)
-            if data.get(phase) is not None:
+            if isinstance(data.get(phase), Mapping):
                 filled[phase] = dict(split=getattr(self, phase)) | dict(data[phase])
+            elif phase in data:
+                filled[phase] = data[phase]
         mine, theirs = self.partition, data.get('partition')
         if mine and isinstance(theirs, Mapping) and theirs.get('type', mine['type']) == mine['type']:
             filled['partition'] = mine | dict(theirs)

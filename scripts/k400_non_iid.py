@@ -26,11 +26,11 @@ def main() -> None:
     parser = split_parser(__doc__, './non_iid/')
     parser.add_argument('--team', choices=('tcl', 'cam'), default='tcl',
                         help='tcl: names as they are (default); cam: only what follows the slash')
-    parser.add_argument('--mode', choices=('disjoint', 'legacy'), default='disjoint', help='default: disjoint')
+    parser.add_argument('--mode', choices=('disjoint', 'legacy'), help='default: disjoint')
     parser.add_argument('--classes-per-client', type=int, help='default: 8')
     parser.add_argument('--dirichlet', type=float, metavar='A',
                         help='deal each class in proportions drawn from Dirichlet(A) instead')
-    parser.add_argument('--seed', type=int, default=7, help='default: 7; legacy has seeds of its own')
+    parser.add_argument('--seed', type=int, help='default: 7; legacy has seeds of its own')
     args = parser.parse_args()
     scheme = _scheme(parser, args)
 
@@ -42,16 +42,29 @@ def main() -> None:
 
 
 def _scheme(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dict[str, object]:
+    """Returns the scheme that the options name; refuses those that it does not use."""
+    given = {'--num-clients': args.num_clients, '--classes-per-client': args.classes_per_client,
+             '--dirichlet': args.dirichlet, '--seed': args.seed}
+    chosen, used = '--mode disjoint', ['--num-clients', '--classes-per-client', '--seed']
+    if args.manifest is not None:
+        chosen, used = '--manifest', []
+    elif args.mode == 'legacy':
+        chosen, used = '--mode legacy', []
+    elif args.dirichlet is not None:
+        chosen, used = '--dirichlet', ['--num-clients', '--dirichlet', '--seed']
+    unused = [name for name, value in given.items() if value is not None and name not in used]
+    if args.mode is not None and (args.manifest is not None or chosen == '--dirichlet'):
+        unused.append('--mode')
+    if unused:
+        parser.error(f'{chosen} has no use for {" and ".join(unused)}; leave one or the other out')
+    seed = 7 if args.seed is None else args.seed
+    clients = 100 if args.num_clients is None else args.num_clients
     if args.mode == 'legacy':
-        if args.dirichlet is not None or args.classes_per_client is not None or args.num_clients != 100:
-            parser.error('--mode legacy is the published rule: 100 clients of 8 classes; leave the other options out')
         return dict(scheme='legacy', num_clients=100, classes_per_client=8, seeds='1234 and 4321')
     if args.dirichlet is not None:
-        if args.classes_per_client is not None:
-            parser.error('--dirichlet and --classes-per-client are two schemes; choose one')
-        return dict(scheme='dirichlet', num_clients=args.num_clients, alpha=args.dirichlet, seed=args.seed)
-    return dict(scheme='disjoint', num_clients=args.num_clients, classes_per_client=args.classes_per_client or 8,
-                seed=args.seed)
+        return dict(scheme='dirichlet', num_clients=clients, alpha=args.dirichlet, seed=seed)
+    per_client = 8 if args.classes_per_client is None else args.classes_per_client
+    return dict(scheme='disjoint', num_clients=clients, classes_per_client=per_client, seed=seed)
 
 
 if __name__ == '__main__':

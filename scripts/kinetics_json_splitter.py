@@ -20,9 +20,12 @@ REFERENCE = Path(__file__).parents[1] / 'DATA/kinetics400/list.npz'
 def main() -> None:
     """Reads the options and splits."""
     parser = split_parser(__doc__, './iid/')
-    parser.add_argument('--seed', type=int, default=7, help='default: 7')
+    parser.add_argument('--seed', type=int, help='default: 7')
     args = parser.parse_args()
-    scheme = dict(scheme='iid', num_clients=args.num_clients, seed=args.seed)
+    if args.manifest is not None and (args.seed, args.num_clients) != (None, None):
+        parser.error('--manifest has no use for --seed and --num-clients; leave one or the other out')
+    scheme = dict(scheme='iid', num_clients=100 if args.num_clients is None else args.num_clients,
+                  seed=7 if args.seed is None else args.seed)
 
     from fedvssl.data.splitting import SplitOptions, split
 

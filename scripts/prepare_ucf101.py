@@ -4,9 +4,9 @@
     python scripts/prepare_ucf101.py --lists UCF101TrainTestSplits-RecognitionTask.zip --videos data/ucf101
     python scripts/prepare_ucf101.py --lists ucfTrainTestlist --videos data/ucf101 --archives UCF101.rar
 
-Columns: path, label (from 0), class, group (g01 ... g25, one actor and background), split1, split2, split3 (train or
-test). The videos may be the .avi as published, re-encoded, zips of frames or directories of frames. What the lists name
-and the directory lacks is left out, counted, and listed in annotations.missing.csv.
+Columns: path, label (from 0), class, group (such as Archery_g08: one actor and background, 25 in each class), split1,
+split2, split3 (train or test). The videos may be the .avi as published, re-encoded, zips of frames or directories of
+frames. What the lists name and the directory lacks is left out, counted, and listed in annotations.missing.csv.
 """
 
 import argparse

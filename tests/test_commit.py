@@ -21,6 +21,8 @@ from fedvssl.commit import (
     read_commit,
     remove_temporaries,
     write_commit,
+    write_file,
+    write_json,
 )
 from fedvssl.errors import CheckpointError, StorageError
 
@@ -332,3 +334,18 @@ def test_time_in_fsync_is_counted(tmp_path):
     assert fsync_time.calls - calls == len(NEW) + 3  # the manifest, the directory and its parent
     assert fsync_time.wall > wall
     assert fsync_time.cpu >= 0
+
+
+def test_a_single_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    file = tmp_path / 'deep/result.json'
+    write_json(file, dict(a=1))
+    before = file.read_bytes()
+    assert json.loads(before) == dict(a=1)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr('fedvssl.commit.fsync', full)
+    with pytest.raises(StorageError, match='result.json: could not be written: No space left on device'):
+        write_file(file, b'new')
+    assert file.read_bytes() == before and names(file.parent) == ['result.json']

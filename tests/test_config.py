@@ -113,3 +113,22 @@ def test_suggestions():
     assert suggest('alhpa', ['alpha', 'beta']) == "; did you mean 'alpha'?"
     assert suggest('zzz', ['alpha', 'beta']) == '; known: alpha, beta'
     assert suggest('zzz', []) == '; known: none'
+
+
+def test_a_dataset_lies_beneath_data(tmp_path):
+    values = tiny_values(tmp_path)
+    phase = {key: value for key, value in values['data']['train'].items() if key != 'split'}
+    dataset = dict(root='set', split_column='fold', test='2', partition=dict(type='IIDPartitioner', num_clients=3))
+    config = from_dict(values | dict(dataset=dataset, data=dict(train=phase, test=phase)))
+    assert (config.data.root, config.data.split_column) == ('set', 'fold')
+    assert (config.data.train.split, config.data.test.split) == ('train', '2')
+    config = from_dict(values | dict(dataset=dataset, data=dict(root='mine', train=phase | dict(split='all'),
+                                                                partition=dict(num_clients=5))))
+    assert (config.data.root, config.data.train.split, config.data.test) == ('mine', 'all', None)
+    assert config.data.partition == dict(type='IIDPartitioner', num_clients=5)
+    for wrong, message in ((dict(dataset, partition=dict(num_clients=3)), 'dataset.partition: must have a type'),
+                           (dict(dataset, tset='x'), 'dataset.tset: unknown key'), ('x', 'dataset: must be a dict')):
+        with pytest.raises(ConfigError, match=message):
+            from_dict(values | dict(dataset=wrong))
+    with pytest.raises(ConfigError, match='data.train'):
+        from_dict(values | dict(dataset=dataset, data=dict(train='x')))

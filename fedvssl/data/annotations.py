@@ -18,6 +18,10 @@ from fedvssl.data.list_files import INTEGER, SHOWN_FAULTS, Faults, Row, quoted, 
 from fedvssl.errors import DataListError, suggest
 
 UNLABELLED = -1
+VIDEO_SUFFIXES = frozenset({'.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.mts', '.ogv',
+                            '.ts', '.webm', '.wmv', '.zip'})
+"""Of video files, and of zips of frames."""
+
 MAX_LABEL = 2**31 - 1
 
 _ABSOLUTE = re.compile(r'[/\\]|[A-Za-z]:[/\\]')

@@ -3,19 +3,18 @@
 import json
 import logging
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from fedvssl.commit import write_file
-from fedvssl.data.annotations import read_annotations
+from fedvssl.data.annotations import VIDEO_SUFFIXES, Video, read_annotations
+from fedvssl.data.list_files import Faults, quoted
 from fedvssl.errors import DataListError, StorageError
 
 logger = logging.getLogger('fedvssl')
 
-_EXTENSION = re.compile(r'\.[A-Za-z][A-Za-z0-9]{1,4}$')
 _FILE = re.compile(r'client_dist([1-9][0-9]*)\.json')
 
 
@@ -25,7 +24,8 @@ Entries = Sequence[dict[str, str | int]]
 def write_client_lists(directory: Path | str, clients: Sequence[Entries], overwrite: bool = False) -> int:
     """Writes one file per client, byte for byte as the published scripts do (``indent=2``, no line feed at the end).
 
-    Nothing is touched before everything is known to fit: files of another split are never mixed with these.
+    Nothing is touched before everything is known to fit. Of another split, nothing is left when these are written; so
+    whatever an interruption leaves is no split that could be read.
 
     Args:
         directory: Where to; made if it is not there.
@@ -49,10 +49,11 @@ def write_client_lists(directory: Path | str, clients: Sequence[Entries], overwr
         if others and not overwrite:
             raise StorageError(f'{directory}: holds another split ({len(others)} files differ, such as {others[0]}); '
                                f'choose another directory, or replace them with --overwrite')
-        for name in sorted(changed):
-            write_file(directory / name, texts[name])
-        for name in there - set(texts):
+        for name in others:
             (directory / name).unlink()
+        for name in reversed(texts):  # the first file comes last: what is there before is refused for want of it
+            if name in changed:
+                write_file(directory / name, texts[name])
     except OSError as error:
         raise StorageError(f'{directory}: cannot be written ({error})') from error
     return len(changed)
@@ -63,25 +64,34 @@ def read_client_lists(directory: Path | str, paths: Sequence[str]) -> list[np.nd
 
     Args:
         directory: Where ``client_dist1.json`` ... are, without gaps.
-        paths: Paths or names of the annotation list (n,). Extensions do not count, and neither do directories, as long
-            as that leaves the names distinct: `class/clip`, `class name/clip.mp4` and `clip` are the same video.
+        paths: Paths or names of the annotation list (n,). The suffix of a video does not count, blanks and underscores
+            are alike, and directories may be missing at the front on either side: `class/clip` is the same video as
+            `zips/class/clip.zip` and as `clip.mp4`.
 
     Returns:
         Per client the positions in `paths`, in the order of its file.
 
     Raises:
-        DataListError: If files are missing or wrong, or a client would be left with no video.
+        DataListError: If files are missing or wrong, if a name could mean several videos, if a client would have a
+            video twice, or none.
     """
-    known = _positions(paths)
+    index = _Index(paths)
     parts, missing = [], 0
     for file in _files(Path(directory)):
-        names = [video.path for video in read_annotations(file, directory, label_base=0)]
-        found = [position for position in (_find(known, name) for name in names) if position is not None]
+        videos = read_annotations(file, directory, label_base=0)
+        faults = Faults(file)
+        found: dict[int, str] = {}
+        for video in videos:
+            position = index.find(video, faults)
+            if position is not None and found.setdefault(position, video.path) != video.path:
+                faults.add(video.line, f'{quoted(video.path)} and {quoted(found[position])} are both '
+                                       f'{quoted(paths[position])} of the annotation list')
+        faults.raise_if_any()
         if not found:
-            raise DataListError(f'{file}: none of its {len(names)} videos, such as {names[0]!r}, is in the annotation '
-                                f'list, which has paths such as {paths[0]!r}')
-        missing += len(names) - len(found)
-        parts.append(np.array(found, dtype=np.int64))
+            raise DataListError(f'{file}: none of its {len(videos)} videos, such as {videos[0].path!r}, is in the '
+                                f'annotation list, which has paths such as {paths[0]!r}')
+        missing += len(videos) - len(found)
+        parts.append(np.array(list(found), dtype=np.int64))
     if missing:
         logger.warning('%s: %d of %d videos that the client lists name are not in the annotation list, and are skipped',
                        directory, missing, missing + sum(map(len, parts)))
@@ -100,22 +110,37 @@ def _files(directory: Path) -> list[Path]:
     return [directory / f'client_dist{number}.json' for number in numbers]
 
 
-def _positions(paths: Sequence[str]) -> dict[str, int]:
-    """Returns where each video is, by its path and, where that is unambiguous, by its last component."""
-    stems = [_stem(path) for path in paths]
-    last = Counter(_last(stem) for stem in stems)
-    short = {_last(stem): position for position, stem in enumerate(stems) if last[_last(stem)] == 1}
-    return short | {stem: position for position, stem in enumerate(stems)}
+class _Index:
+    """Finds the videos of an annotation list by name."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = paths
+        self._exact = {path: position for position, path in enumerate(paths)}
+        self._whole: dict[str, list[int]] = {}
+        self._tails: dict[str, list[int]] = {}
+        for position, path in enumerate(paths):
+            whole, *tails = _tails(path)
+            self._whole.setdefault(whole, []).append(position)
+            for tail in tails:
+                self._tails.setdefault(tail, []).append(position)
+
+    def find(self, video: Video, faults: Faults) -> int | None:
+        """Returns where a video is, None if nowhere; notes a fault if it could be several."""
+        if video.path in self._exact:
+            return self._exact[video.path]
+        whole, *tails = _tails(video.path)
+        found = self._whole.get(whole) or self._tails.get(whole) or next(
+            (self._whole[tail] for tail in tails if tail in self._whole), [])
+        if len(found) > 1:
+            faults.add(video.line, f'{quoted(video.path)} could be {quoted(self._paths[found[0]])} or '
+                                   f'{quoted(self._paths[found[1]])} of the annotation list')
+        return found[0] if found else None
 
 
-def _find(known: dict[str, int], name: str) -> int | None:
-    stem = _stem(name)
-    return known.get(stem, known.get(_last(stem)))
-
-
-def _last(stem: str) -> str:
-    return stem.rpartition('/')[2]
-
-
-def _stem(path: str) -> str:
-    return _EXTENSION.sub('', path)
+def _tails(path: str) -> list[str]:
+    """Returns a path, without the suffix of a video, and what is left of it as directories are taken off its front."""
+    stem, dot, suffix = path.rpartition('.')
+    if not dot or f'.{suffix.lower()}' not in VIDEO_SUFFIXES:
+        stem = path
+    parts = stem.replace(' ', '_').split('/')
+    return ['/'.join(parts[start:]) for start in range(len(parts))]

@@ -150,8 +150,8 @@ def read_videos(data: DataConfig, split: str | None) -> list[Video]:
         return videos
     bad = read_quarantine(root / data.quarantine)
     kept = [video for video in videos if video.path not in bad]
-    logger.warning('%s: %d of %d videos%s are left out', root / data.quarantine, len(videos) - len(kept), len(videos),
-                   '' if split is None else f' of split {split!r}')
+    logger.warning('%s names %d videos: %d of %d%s are left out', root / data.quarantine, len(bad),
+                   len(videos) - len(kept), len(videos), '' if split is None else f' of split {split!r}')
     if not kept:
         raise DataListError(f'{root / data.quarantine}: leaves none of the {len(videos)} videos of split {split!r}')
     return kept

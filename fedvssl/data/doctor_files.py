@@ -1,4 +1,4 @@
-"""The doctor's files: all findings; and the list of videos to leave out, which a config names as ``data.quarantine``."""
+"""The doctor's files: all findings, and the videos to leave out, a list that a config names as ``data.quarantine``."""
 
 import csv
 import io

@@ -29,6 +29,7 @@ class Faults:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self.by_entry = file.suffix.lower() == '.json'  # what numbers count: entries, or lines of text
         self._reasons: dict[int, list[str]] = {}
 
     def add(self, line: int, reason: str) -> None:
@@ -40,10 +41,12 @@ class Faults:
         if not self._reasons:
             return
         count = len(self._reasons)
-        shown = [f'{self._file}:{line}: ' + '; '.join(self._reasons[line])
-                 for line in sorted(self._reasons)[:SHOWN_FAULTS]]
+        shown = [self._place(line) + '; '.join(self._reasons[line]) for line in sorted(self._reasons)[:SHOWN_FAULTS]]
         more = f' (the first {SHOWN_FAULTS} are shown)' if count > SHOWN_FAULTS else ''
         raise DataListError('\n'.join([f'{self._file}: {count} bad line{"s" if count > 1 else ""}{more}', *shown]))
+
+    def _place(self, line: int) -> str:
+        return f'{self._file}: entry {line}: ' if self.by_entry else f'{self._file}:{line}: '
 
 
 @dataclass(slots=True)
@@ -98,12 +101,12 @@ def _read(file: Path) -> bytes:
     try:
         data = file.read_bytes()
     except FileNotFoundError as error:
-        raise DataListError(f'{file}: no such file; check the path of the annotation list') from error
+        raise DataListError(f'{file}: no such file; check its path') from error
     except (OSError, ValueError) as error:
         raise DataListError(f'{file}: cannot be read ({error})') from error
     data = data.removeprefix(b'\xef\xbb\xbf')
     if not data.strip():
-        raise DataListError(f'{file}: is empty; it must name at least one video')
+        raise DataListError(f'{file}: is empty; a CSV list has at least a header')
     return data
 
 
@@ -160,6 +163,7 @@ def _parse_csv(data: bytes, faults: Faults) -> Table:
 
 
 def _parse_json(data: bytes, faults: Faults) -> Table:
+    faults.by_entry = False
     try:
         entries = json.loads(data.decode())
     except UnicodeDecodeError as error:
@@ -173,6 +177,7 @@ def _parse_json(data: bytes, faults: Faults) -> Table:
     if not isinstance(entries, list):
         faults.add(1, 'is not a list; expected [{"name": ..., "label": ...}, ...]')
         faults.raise_if_any()
+    faults.by_entry = True
     objects = [entry for entry in entries if isinstance(entry, dict)]
     labelled = any('label' in entry for entry in objects)
     columns = {key: '' for entry in objects for key in entry if key not in ('label', _path_key(entry))}

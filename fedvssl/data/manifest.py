@@ -59,6 +59,11 @@ class ListDifference:
         """Whether there is no difference."""
         return not (len(self.missing) or len(self.unknown) or len(self.relabelled) or self.reordered)
 
+    @property
+    def similar(self) -> bool:
+        """Whether the list has at least half of the reference; else it is a list of something else."""
+        return len(self.missing) <= len(self.where) / 2
+
     def lines(self, names: Sequence[str], reference: Path) -> list[str]:
         """Says the difference in words.
 
@@ -66,10 +71,10 @@ class ListDifference:
             names: The names of the list (rows,).
             reference: The file of the reference.
         """
-        shared = len(self.where) - len(self.missing)
         if self.identical:
             return [f'the list is the {self.rows:,} videos of {reference}, in the same order']
-        if shared < len(self.where) / 2:
+        if not self.similar:
+            shared = len(self.where) - len(self.missing)
             return [f'the list is not that of {reference}: it has {shared:,} of its {len(self.where):,} videos']
         return [f'the list has {self.rows:,} videos, {reference} {len(self.where):,}, in '
                 f'{"another" if self.reordered else "the same"} order',
@@ -127,6 +132,9 @@ class ReferenceList:
             DataListError: If the file is missing, damaged or something else.
         """
         about, arrays = _read(file, 'names', 'classes')
+        if (arrays['names'].dtype != np.uint8 or arrays['names'].shape != (*arrays['classes'].shape, _NAME_BYTES)
+                or arrays['classes'].dtype != np.uint16):
+            raise DataListError(f'{file}: damaged, or made by something else; get it again')
         padded = np.zeros((len(arrays['names']), 8), np.uint8)
         padded[:, :_NAME_BYTES] = arrays['names']
         return cls(about['list_sha256'], padded.view('<u8').ravel(), arrays['classes'].astype(np.int64))
@@ -180,11 +188,24 @@ class SplitManifest:
             DataListError: If the file is missing, damaged or something else.
         """
         about, arrays = _read(file, 'sizes', 'steps')
-        positions = np.cumsum(np.ascontiguousarray(arrays['steps'].T).view('<i4').ravel(), dtype=np.int64)
-        if arrays['sizes'].sum() != len(positions):
-            raise DataListError(f'{file}: damaged; get it again')
-        clients = np.split(positions, np.cumsum(arrays['sizes'])[:-1])
+        sizes, steps = arrays['sizes'], arrays['steps']
+        if (sizes.dtype != np.int32 or sizes.ndim != 1 or sizes.min(initial=1) < 1 or steps.dtype != np.uint8
+                or steps.shape != (4, sizes.sum()) or not isinstance(about.get('scheme'), dict)
+                or not isinstance(about['scheme'].get('scheme'), str) or not isinstance(about.get('statistics'), dict)):
+            raise DataListError(f'{file}: damaged, or made by something else; get it again')
+        positions = np.cumsum(np.ascontiguousarray(steps.T).view('<i4').ravel(), dtype=np.int64)
+        clients = np.split(positions, np.cumsum(sizes)[:-1])
         return cls(about['scheme'], about['list_sha256'], about['statistics'], clients)
+
+    def require(self, reference: ReferenceList, file: Path | None, beside: Path) -> None:
+        """Refuses a reference list that this is not a split of.
+
+        Raises:
+            DataListError: If it is another one.
+        """
+        if self.list_sha256 != reference.sha256:
+            raise DataListError(f'{file}: is a split of another list than that of {beside}; put its own {beside.name} '
+                                f'beside it')
 
     def applied(self, difference: ListDifference) -> Partition:
         """Returns the clients' positions in the list that was compared; videos that it lacks are left out.
@@ -192,6 +213,9 @@ class SplitManifest:
         Raises:
             DataListError: If a client would have no video.
         """
+        last = max(int(part.max()) for part in self.clients)
+        if last >= len(difference.where) or min(int(part.min()) for part in self.clients) < 0:
+            raise DataListError(f'the manifest names position {last} of a list of {len(difference.where)}')
         found = [difference.where[part] for part in self.clients]
         parts = [part[part >= 0] for part in found]
         empty = [client for client, part in enumerate(parts, 1) if not len(part)]
@@ -215,10 +239,13 @@ def _write(file: Path, about: dict[str, Any], **arrays: np.ndarray) -> None:
 def _read(file: Path, *keys: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         with np.load(file, allow_pickle=False) as archive:
-            return json.loads(str(archive['about'])), {key: archive[key] for key in keys}
+            about, arrays = json.loads(str(archive['about'])), {key: archive[key] for key in keys}
+        if not isinstance(about['list_sha256'], str):
+            raise ValueError('list_sha256 is not text')
+        return about, arrays
     except FileNotFoundError as error:
         raise DataListError(f'{file}: no such file') from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise DataListError(f'{file}: not a manifest of ours, or damaged ({error})') from error
 
 

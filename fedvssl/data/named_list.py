@@ -40,8 +40,15 @@ class NamedList:
         Args:
             parts: Positions in the list, per client.
             without_class: Whether to keep only what follows the slash of a name.
+
+        Raises:
+            DataListError: If that leaves two videos with the same name.
         """
         names = [name.rpartition('/')[2] for name in self.names] if without_class else self.names
+        if len(set(names)) < len(names):
+            name = next(name for name, times in Counter(names).items() if times > 1)
+            raise DataListError(f'{self.file}: {name!r} is the name of several videos without their class; '
+                                f'keep the classes')
         labels = self.labels.tolist()
         return [[dict(name=names[index], label=labels[index]) for index in part.tolist()] for part in parts]
 
@@ -69,13 +76,15 @@ def read_named_list(file: Path | str, label_base: int = 1) -> NamedList:
 def _check_classes(file: Path, videos: Sequence[Video], labels: Sequence[int]) -> None:
     """Refuses rows whose label is not that of most rows of their class, or of most rows with their label."""
     classes = [video.path.rpartition('/')[0] for video in videos]
-    pairs = Counter(zip(classes, labels, strict=True)).most_common()
+    pairs = Counter(pair for pair in zip(classes, labels, strict=True) if pair[0]).most_common()
     label_of = {name: label for (name, label), _ in reversed(pairs)}
     class_of = {label: name for (name, label), _ in reversed(pairs)}
-    if not all(classes) or (len(pairs) == len(label_of) == len(class_of)):
+    if len(pairs) == len(label_of) == len(class_of):
         return
     faults = Faults(file)
     for video, name, label in zip(videos, classes, labels, strict=True):
+        if not name:
+            continue
         if label_of[name] != label:
             faults.add(video.line, f'label {label} of a video of class {name!r}, whose other videos have label '
                                    f'{label_of[name]}; are labels counted from 0 and from 1 mixed?')

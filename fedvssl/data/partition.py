@@ -48,19 +48,21 @@ def independent_of_order(names: Sequence[str], scheme: Callable[[np.ndarray], Pa
     return [order[part] for part in scheme(order)]
 
 
-def iid(count: int, num_clients: int, seed: int) -> Partition:
+def iid(count: int, num_clients: int, seed: int, may_be_empty: bool = False) -> Partition:
     """Shuffles once and deals client k the slice ``[floor(k n / N), floor((k + 1) n / N))``.
 
     Args:
         count: Number of videos n.
         num_clients: Number of clients N, 1..n; sizes differ by at most one.
         seed: Seed of the run.
+        may_be_empty: Whether there may be more clients than videos.
 
     Raises:
-        DataListError: If there are more clients than videos.
+        DataListError: If there are more clients than videos, and may not be.
     """
     at_least_one(num_clients=num_clients)
-    return _slices(generator(seed, 'partition').permutation(count), num_clients, 'videos')
+    order = generator(seed, 'partition').permutation(count)
+    return _slices(order, num_clients, 'videos', may_be_empty=may_be_empty)
 
 
 def published_iid(count: int, num_clients: int = 100, seed: int = 7) -> Partition:
@@ -160,8 +162,7 @@ def dirichlet(labels: np.ndarray, num_clients: int, alpha: float, seed: int, min
     Raises:
         DataListError: If `alpha` is not positive, or 100 draws leave a client with too little.
     """
-    if not 0 < alpha < np.inf:
-        raise DataListError(f'alpha={alpha} must be positive and finite')
+    check_alpha(alpha)
     at_least_one(num_clients=num_clients)
     members = _members(labels)
     for attempt in range(_DIRICHLET_DRAWS):
@@ -231,14 +232,26 @@ def mirrored(parts: Partition, labels: np.ndarray, held_out: np.ndarray) -> Part
 
 
 def at_least_one(**numbers: int) -> None:
-    """Refuses numbers below 1, by name.
+    """Refuses what is not a whole number, or below 1, by name.
 
     Raises:
         DataListError: Naming the first such argument.
     """
     for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            raise DataListError(f'{name}={number!r} must be a whole number')
         if number < 1:
             raise DataListError(f'{name}={number} must be at least 1')
+
+
+def check_alpha(alpha: float) -> None:
+    """Refuses what is no concentration of a Dirichlet distribution.
+
+    Raises:
+        DataListError: If it is not positive and finite.
+    """
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < np.inf:
+        raise DataListError(f'alpha={alpha!r} must be positive and finite, a number')
 
 
 def digest(parts: Partition) -> str:
@@ -294,12 +307,13 @@ def _dirichlet_draw(members: dict[int, np.ndarray], num_clients: int, alpha: flo
     return [np.concatenate(shares) if shares else np.empty(0, np.int64) for shares in dealt]
 
 
-def _slices(items: np.ndarray, parts: int, what: str, part: str = 'client') -> list[np.ndarray]:
+def _slices(items: np.ndarray, parts: int, what: str, part: str = 'client',
+            may_be_empty: bool = False) -> list[np.ndarray]:
     at_least_one(**{f'num_{part}s': parts})
     count = len(items)
     bounds = [number * count // parts for number in range(parts + 1)]
     empty = [number for number in range(parts) if bounds[number] == bounds[number + 1]]
-    if empty:
+    if empty and not may_be_empty:
         raise DataListError(f'num_{part}s={parts}, but there are only {count} {what}: {part} {_listed(empty)} would '
                             f'have no data; use 1..{max(count, 1)} {part}s')
     return [items[start:stop] for start, stop in zip(bounds, bounds[1:], strict=False)]

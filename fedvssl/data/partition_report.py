@@ -23,10 +23,15 @@ def write_partition_report(directory: Path, parts: Partition, labels: np.ndarray
     Returns:
         The files.
     """
-    files = [directory / 'report.json', directory / 'report.png']
+    files = report_files(directory)
     write_json(files[0], dict(about, statistics=statistics(parts, labels)))
     _draw(files[1], class_counts(parts, labels))
     return files
+
+
+def report_files(directory: Path) -> list[Path]:
+    """Returns where the report of a split is, in the directory of its list files."""
+    return [directory / 'report.json', directory / 'report.png']
 
 
 def _draw(file: Path, counts: np.ndarray) -> None:

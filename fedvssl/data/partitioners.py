@@ -14,7 +14,7 @@ from fedvssl.config import DataConfig
 from fedvssl.data import partition
 from fedvssl.data.annotations import UNLABELLED, Video
 from fedvssl.data.client_lists import read_client_lists
-from fedvssl.data.partition import Partition, at_least_one
+from fedvssl.data.partition import Partition, at_least_one, check_alpha
 from fedvssl.errors import ConfigError, DataListError, suggest
 from fedvssl.registry import PARTITIONERS, build
 
@@ -70,8 +70,10 @@ class IIDPartitioner(Partitioner):
         return partition.iid(len(videos), self.num_clients, seed)
 
     def held_out(self, train: Sequence[Video], test: Sequence[Video], seed: int) -> Partition:
-        """Deals the held-out videos likewise."""
-        return self(test, seed)
+        """Deals the held-out videos likewise; where there are few, clients get none."""
+        paths = [video.path for video in test]
+        return [np.sort(part) for part in partition.independent_of_order(
+            paths, lambda order: partition.iid(len(order), self.num_clients, seed, may_be_empty=True))]
 
 
 @PARTITIONERS.register_module()
@@ -109,8 +111,7 @@ class DirichletPartitioner(Partitioner):
 
     def __init__(self, num_clients: int, alpha: float, min_videos: int = 1) -> None:
         at_least_one(num_clients=num_clients, min_videos=min_videos)
-        if not 0 < alpha < np.inf:
-            raise DataListError(f'alpha={alpha} must be positive and finite')
+        check_alpha(alpha)
         self.num_clients, self.alpha, self.min_videos = num_clients, alpha, min_videos
 
     def _deal(self, videos: Sequence[Video], seed: int) -> Partition:
@@ -200,9 +201,14 @@ class ListsPartitioner(Partitioner):
 
     Args:
         directory: Where the files are.
+
+    Raises:
+        DataListError: If it is not text.
     """
 
     def __init__(self, directory: str) -> None:
+        if not isinstance(directory, str):
+            raise DataListError(f'directory={directory!r} must be text')
         self.directory = directory
 
     def _deal(self, videos: Sequence[Video], seed: int) -> Partition:
@@ -240,7 +246,10 @@ def build_held_out(data: DataConfig, train: Sequence[Video], test: Sequence[Vide
 def _partitioner(data: DataConfig) -> Partitioner:
     if data.partition is None:
         raise ConfigError('data.partition: federated training needs it and the config does not have it')
-    return build(PARTITIONERS, data.partition, 'data.partition')
+    try:
+        return build(PARTITIONERS, data.partition, 'data.partition')
+    except DataListError as error:
+        raise ConfigError(f'data.partition: {error}') from error
 
 
 def _labels(videos: Sequence[Video]) -> np.ndarray:

@@ -10,8 +10,9 @@ from fedvssl.data.client_lists import write_client_lists
 from fedvssl.data.manifest import ListDifference, ReferenceList, SplitManifest
 from fedvssl.data.named_list import NamedList, read_named_list
 from fedvssl.data.partition import Partition
-from fedvssl.data.partition_report import write_partition_report
+from fedvssl.data.partition_report import report_files, write_partition_report
 from fedvssl.data.partition_statistics import statistics, summary
+from fedvssl.errors import StorageError
 
 REFERENCE = 'list.npz'
 """The fingerprint of the reference list, beside the manifests of its splits."""
@@ -61,24 +62,35 @@ def split(options: SplitOptions) -> Iterator[str]:
     manifest = None if options.manifest is None else SplitManifest.load(options.manifest)
     scheme = dict(options.scheme if manifest is None else manifest.scheme)
     yield ', '.join(f'{key} {value}' for key, value in scheme.items())
-    reference = options.reference if options.manifest is None else options.manifest.with_name(REFERENCE)
     difference = None
-    if manifest is not None or reference.exists():
-        difference = ReferenceList.load(reference).compare(listed.names, listed.classes)
-        yield from difference.lines(listed.names, reference)
-    if manifest is None or difference is None:
-        parts = divide(listed, scheme)
-    else:
+    reference_file = options.reference if options.manifest is None else options.manifest.with_name(REFERENCE)
+    if manifest is not None or reference_file.exists():
+        reference = ReferenceList.load(reference_file)
+        difference = reference.compare(listed.names, listed.classes)
+        yield from difference.lines(listed.names, reference_file)
+    if manifest is not None and difference is not None:
+        manifest.require(reference, options.manifest, reference_file)
         parts = manifest.applied(difference)
         skipped = sum(map(len, manifest.clients)) - sum(map(len, parts))
         yield (f'skipped: {skipped:,} entries whose video is missing; '
                f'left out: {len(difference.unknown):,} unknown videos')
+    else:
+        if difference is not None and difference.similar and not difference.identical:
+            yield from _hint(scheme, reference_file)
+        parts = divide(listed, scheme)
     if scheme['scheme'] == 'legacy':
         yield f'warning: {LEGACY_WARNING}'
-    yield from summary(statistics(parts, listed.labels))
-    written = write_client_lists(options.out_path, listed.entries(parts, options.without_class), options.overwrite)
+    described = statistics(parts, listed.labels)
+    yield from summary(described)
+    entries = listed.entries(parts, options.without_class)
+    made = None if options.save_manifest is None else _manifest(listed, scheme, parts, options.save_manifest)
+    written = write_client_lists(options.out_path, entries, options.overwrite)
     yield f'{options.out_path}: {len(parts)} files, {written} of them written, {len(parts) - written} already there'
-    yield from _extras(options, listed, scheme, parts, difference)
+    yield from _report(options, listed, scheme, parts, difference, written)
+    if made is not None and options.save_manifest is not None:
+        made[0].save(options.save_manifest)
+        made[1].save(options.save_manifest.with_name(REFERENCE))
+        yield f'{options.save_manifest}: written'
 
 
 def divide(listed: NamedList, scheme: Mapping[str, Any]) -> Partition:
@@ -99,16 +111,31 @@ def divide(listed: NamedList, scheme: Mapping[str, Any]) -> Partition:
     return partition.independent_of_order(listed.names, lambda order: by_class(classes[order], **arguments))
 
 
-def _extras(options: SplitOptions, listed: NamedList, scheme: Mapping[str, Any], parts: Partition,
-            difference: ListDifference | None) -> Iterator[str]:
+def _hint(scheme: Mapping[str, Any], reference: Path) -> Iterator[str]:
+    """Says which manifest keeps the clients that this scheme has of the reference list."""
+    for file in sorted(reference.parent.glob('*.npz')):
+        if file.name != REFERENCE and SplitManifest.load(file).scheme == scheme:
+            yield (f'note: the scheme is applied to this list, so that clients differ from those of {file}; '
+                   f'--manifest {file} keeps them and skips what is missing')
+
+
+def _manifest(listed: NamedList, scheme: Mapping[str, Any], parts: Partition,
+              file: Path) -> tuple[SplitManifest, ReferenceList]:
+    """Returns a manifest of a split and its reference list, if that may lie beside it."""
+    reference = ReferenceList.of(listed.names, listed.labels, listed.label_base)
+    beside = file.with_name(REFERENCE)
+    if beside.exists() and ReferenceList.load(beside).sha256 != reference.sha256:
+        raise StorageError(f'{beside}: is the reference of another list; save the manifest in another directory')
+    return SplitManifest(dict(scheme), reference.sha256, statistics(parts, listed.labels), parts), reference
+
+
+def _report(options: SplitOptions, listed: NamedList, scheme: Mapping[str, Any], parts: Partition,
+            difference: ListDifference | None, written: int) -> Iterator[str]:
     if options.report:
         about = dict(scheme=dict(scheme), list=listed.file.name, rows=len(listed.names),
                      difference_from_reference=difference and difference.described(listed.names))
         for file in write_partition_report(options.out_path, parts, listed.labels, about):
             yield f'{file}: written'
-    if options.save_manifest is not None:
-        reference = ReferenceList.of(listed.names, listed.labels, listed.label_base)
-        described = statistics(parts, listed.labels)
-        SplitManifest(dict(scheme), reference.sha256, described, parts).save(options.save_manifest)
-        reference.save(options.save_manifest.parent / REFERENCE)
-        yield f'{options.save_manifest}: written'
+    elif written:
+        for file in report_files(options.out_path):  # of another split
+            file.unlink(missing_ok=True)

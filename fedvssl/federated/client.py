@@ -5,6 +5,7 @@ read for training, and nothing but tensors and numbers leaves the client.
 """
 
 import time
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from fedvssl import rng
 from fedvssl.commit import write_json
 from fedvssl.config import RunConfig
 from fedvssl.data.annotations import Video
-from fedvssl.data.dataset import ClipDataset, build_dataset, read_videos, without_labels
+from fedvssl.data.dataset import ClipDataset, build_dataset, list_digests, read_videos, without_labels
 from fedvssl.data.loader import ClipLoader
+from fedvssl.data.partition import Partition, digest
 from fedvssl.data.partitioners import build_held_out, build_partitions
 from fedvssl.errors import ConfigError, DataListError
 from fedvssl.federated.messages import (
@@ -41,15 +43,16 @@ from fedvssl.state import HeadStore
 from fedvssl.training.trainer import Span, Trainer, build_trainer
 
 
-def build_client_app(config: RunConfig, work_dir: Path) -> ClientApp:
+def build_client_app(config: RunConfig, work_dir: Path, digests: Mapping[str, str] | None = None) -> ClientApp:
     """Builds the Flower app of all clients that a process serves, one after the other.
 
     Args:
         config: The run.
         work_dir: Where clients keep their heads.
+        digests: Digests of lists and partition that the run began with; None accepts whatever is there.
     """
     app = ClientApp()
-    client = Client(config, work_dir)
+    client = Client(config, work_dir, digests)
     app.train()(client.train)
     app.evaluate()(client.evaluate)
     app.query()(identify)
@@ -79,10 +82,12 @@ class Client:
     Args:
         config: The run.
         work_dir: Where clients keep their heads.
+        digests: As for `build_client_app`.
     """
 
-    def __init__(self, config: RunConfig, work_dir: Path) -> None:
+    def __init__(self, config: RunConfig, work_dir: Path, digests: Mapping[str, str] | None = None) -> None:
         self.config = config
+        self.digests = digests
         self.work_dir = work_dir
         self.settings = config.section('federation')
 
@@ -104,7 +109,16 @@ class Client:
         data = self.config.data
         dataset = build_dataset(data, data.train, without_labels(self._train_list), replace_bad=True)
         partitions = build_partitions(data, self._train_list, self.config.seed)
+        self._require_same_lists(partitions)
         return _Split(dataset, partitions, ClipLoader(dataset, data.batch_size, data.workers))
+
+    def _require_same_lists(self, partitions: Partition) -> None:
+        """Refuses lists that have changed since the run began: a process that started later would train on others."""
+        found = dict(list_digests(self.config.data), partition_sha256=digest(partitions))
+        if self.digests is not None and found != self.digests:
+            changed = [key for key in found if found[key] != self.digests.get(key)]
+            raise DataListError(f'{self.config.data.root}: the lists have changed since the run began '
+                                f'({", ".join(changed)}); put the old ones back and resume, or start another run')
 
     @cached_property
     def test_split(self) -> _Split:

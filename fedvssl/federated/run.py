@@ -2,11 +2,13 @@
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
+from flwr.clientapp import ClientApp
 
 from fedvssl.config import FederationConfig, RunConfig, config_hash, identity
 from fedvssl.data.dataset import ClipDataset, build_dataset, list_digests, read_videos, without_labels
@@ -72,7 +74,8 @@ def federate(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
     strategy = build_strategy(settings)
     start = initial_state(config, strategy)
     _rehearse(config, build_model(config.model, config.seed), datasets)
-    who = dict(identity(config), **list_digests(config.data), partition_sha256=digest(partitions))
+    digests = dict(list_digests(config.data), partition_sha256=digest(partitions))
+    who = identity(config) | digests
     about = dict(config_hash=config_hash(config), seed=config.seed, strategy=settings.strategy,
                  environment=describe_environment())
     with closing(RoundStore(work_dir, config.runtime.keep_last, about)) as store:
@@ -80,7 +83,7 @@ def federate(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
         state = store.restore(start) if resume else start
         server = Server(settings, strategy, cohorts, state, store, hook or default_hook(work_dir),
                         config.data.max_bad_videos)
-        return _serve(config, server, work_dir)
+        return _serve(config, server, partial(build_client_app, config, work_dir.resolve(), digests))
 
 
 def default_hook(work_dir: Path) -> Hook:
@@ -88,7 +91,7 @@ def default_hook(work_dir: Path) -> Hook:
     return Hooks([ConsoleHook(), JsonlHook(work_dir / 'log.jsonl')])
 
 
-def _serve(config: RunConfig, server: Server, work_dir: Path) -> FederatedState:
+def _serve(config: RunConfig, server: Server, make_app: Callable[[], ClientApp]) -> FederatedState:
     settings, hook, num_clients = server.settings, server.hook, server.cohorts.num_clients
     hook.before_run(dict(rounds=settings.rounds, first_round=server.state.round + 1, clients=num_clients,
                          per_round=settings.clients_per_round, strategy=settings.strategy['type'],
@@ -96,7 +99,7 @@ def _serve(config: RunConfig, server: Server, work_dir: Path) -> FederatedState:
     begun = time.perf_counter()
     final: list[FederatedState] = []
     try:
-        with closing(_build_grid(config, work_dir, num_clients)) as grid:
+        with closing(_build_grid(settings, make_app, num_clients)) as grid:
             context = Context(run_id=RUN_ID, node_id=1, node_config={}, state=RecordDict(), run_config={})
             build_server_app(server, final.append)(grid, context)
     except BaseException as error:
@@ -107,9 +110,7 @@ def _serve(config: RunConfig, server: Server, work_dir: Path) -> FederatedState:
     return final[0]
 
 
-def _build_grid(config: RunConfig, work_dir: Path, num_clients: int) -> LocalGrid:
-    settings = config.section('federation')
-    make_app = partial(build_client_app, config, work_dir.resolve())
+def _build_grid(settings: FederationConfig, make_app: Callable[[], ClientApp], num_clients: int) -> LocalGrid:
     if settings.workers == 0:
         logger.warning('workers=0: clients run in this process; one that dies or hangs takes the run with it')
         return LocalGrid(make_app, num_clients)

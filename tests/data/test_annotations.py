@@ -28,7 +28,8 @@ def refused(file, **options):
         read_annotations(file, 'root', **options)
     message = str(caught.value)
     assert message.startswith(str(file))
-    return message, [int(line) for line in re.findall(rf'^{re.escape(str(file))}:(\d+): ', message, re.MULTILINE)]
+    places = re.findall(rf'^{re.escape(str(file))}(?::|: entry )(\d+): ', message, re.MULTILINE)
+    return message, [int(line) for line in places]
 
 
 def test_csv_golden(write):

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from fedvssl.data.client_lists import write_client_lists
-from fedvssl.errors import StorageError
+from fedvssl.data import client_lists
+from fedvssl.data.client_lists import read_client_lists, write_client_lists
+from fedvssl.errors import DataListError, StorageError
 
 SPLIT = [[dict(name='ant/x', label=1)], [dict(name='bee/\u00fc', label=2), dict(name='bee/z', label=2)]]
 
@@ -44,3 +45,49 @@ def test_a_directory_that_cannot_be_written(tmp_path):
     (tmp_path / 'file').write_bytes(b'')
     with pytest.raises(StorageError, match='file: cannot be written'):
         write_client_lists(tmp_path / 'file', SPLIT)
+
+
+def test_what_an_interruption_leaves_is_no_split(tmp_path, monkeypatch):
+    clients = [[dict(name=f'{split}{number}', label=1)] for split in 'ab' for number in range(4)]
+    names = [entry[0]['name'] for entry in clients]
+    for stop in range(1, 5):
+        write_client_lists(tmp_path, clients[:4], overwrite=True)
+        written = []
+
+        def fail_at(file, data, stop=stop, written=written):
+            if len(written) == stop:
+                raise KeyboardInterrupt
+            written.append(file)
+            file.write_bytes(data)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(client_lists, 'write_file', fail_at)
+            write_client_lists(tmp_path, [*clients[4:], clients[0]], overwrite=True)
+        with pytest.raises(DataListError, match='is missing|no client_dist1.json'):
+            read_client_lists(tmp_path, names)
+
+
+@pytest.mark.parametrize(('names', 'paths', 'expected'), [
+    (['s/1.cam1', 's/2.cam1'], ['s/1.cam1', 's/1.cam2', 's/2.cam1'], [0, 2]),
+    (['s/1.cam1'], ['s/1.cam2.mp4', 's/1.cam1.mp4'], [1]),
+    (['ice_skating/x', 'ice_skating/y'], ['zips/ice skating/y.zip', 'ice skating/x.MP4'], [1, 0]),
+    (['c/x', 'a/x'], ['a/x.mp4'], [0]),
+    (['c/x'], ['x.mp4', 'y.mp4'], [0]),
+    (['x', 'y'], ['a/x.mp4', 'b/y.mp4'], [0, 1]),
+    (['a/x.avi'], ['a/x.mp4', 'a/x.avi'], [1]),
+])
+def test_names_and_paths_of_the_same_video(tmp_path, names, paths, expected):
+    write_client_lists(tmp_path, [[dict(name=name, label=1) for name in names]])
+    assert read_client_lists(tmp_path, paths)[0].tolist() == expected
+
+
+@pytest.mark.parametrize(('names', 'paths', 'message'), [
+    (['a/x'], ['a/x.mp4', 'a/x.avi'], r"client_dist1.json: .*entry 1: 'a/x' could be 'a/x.mp4' or 'a/x.avi'"),
+    (['x'], ['a/x.mp4', 'b/x.mp4'], "'x' could be 'a/x.mp4' or 'b/x.mp4' of the annotation list"),
+    (['a/x', 'b/x'], ['x.mp4'], "entry 2: 'b/x' and 'a/x' are both 'x.mp4' of the annotation list"),
+])
+def test_names_that_could_be_several_videos(tmp_path, names, paths, message):
+    write_client_lists(tmp_path, [[dict(name=name, label=1) for name in names]])
+    with pytest.raises(DataListError, match=message) as caught:
+        read_client_lists(tmp_path, paths)
+    assert 'client_dist1.json' in str(caught.value)

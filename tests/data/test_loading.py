@@ -133,7 +133,7 @@ def test_quarantined_videos_are_left_out_and_counted(tiny_videos, tmp_path, capl
     (tmp_path / 'quarantine.csv').write_text('path,reason\ntrain/00003.avi,truncated\nnot/listed.mp4,missing\n')
     kept = [video.path for video in read_videos(data, 'train')]
     assert kept == [path for path in all_of_them if path != 'train/00003.avi']
-    assert "quarantine.csv: 1 of 16 videos of split 'train' are left out" in caplog.text
+    assert "quarantine.csv names 2 videos: 1 of 16 of split 'train' are left out" in caplog.text
     assert len(read_videos(data, 'test')) == 8
     before = list_digests(data)
     assert set(before) == {'annotations_sha256', 'quarantine_sha256'}

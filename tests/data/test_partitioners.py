@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedvssl.config import from_dict
 from fedvssl.data.annotations import Video, read_annotations
 from fedvssl.data.client_lists import write_client_lists
 from fedvssl.data.partitioners import (
@@ -15,9 +17,11 @@ from fedvssl.data.partitioners import (
     IIDPartitioner,
     ListsPartitioner,
     ShardsPartitioner,
+    build_partitions,
 )
-from fedvssl.errors import DataListError
+from fedvssl.errors import ConfigError, DataListError
 from fedvssl.registry import PARTITIONERS
+from tests.conftest import tiny_values
 
 
 def videos_with(values, column='subject'):
@@ -179,6 +183,11 @@ def test_partitions_by_class_need_labels(partitioner):
 
 
 @pytest.mark.parametrize(('cfg', 'message'), [
+    (dict(type='IIDPartitioner', num_clients=2.5), 'num_clients=2.5 must be a whole number'),
+    (dict(type='IIDPartitioner', num_clients='abc'), "num_clients='abc' must be a whole number"),
+    (dict(type='IIDPartitioner', num_clients=True), 'num_clients=True must be a whole number'),
+    (dict(type='DirichletPartitioner', num_clients=4, alpha='1'), "alpha='1' must be positive"),
+    (dict(type='ListsPartitioner', directory=3), 'directory=3 must be text'),
     (dict(type='ClassBlocksPartitioner', num_clients=4, classes_per_client=0), 'classes_per_client=0 must be'),
     (dict(type='DirichletPartitioner', num_clients=4, alpha=-1), 'alpha=-1 must be positive'),
     (dict(type='ShardsPartitioner', num_clients=0), 'num_clients=0 must be'),
@@ -218,3 +227,16 @@ def test_client_lists_that_do_not_fit(tmp_path):
     (tmp_path / 'client_dist2.json').unlink()
     with pytest.raises(DataListError, match='client_dist2.json is missing, though there is client_dist3.json'):
         ListsPartitioner(str(tmp_path))(labelled([0]), 7)
+
+
+def test_few_held_out_videos_leave_clients_with_none():
+    dealt = IIDPartitioner(5).held_out(labelled([0] * 9), labelled([0] * 3), 7)
+    assert sorted(map(len, dealt)) == [0, 0, 1, 1, 1]
+
+
+def test_what_a_config_says_wrong_is_an_error_of_the_config(tiny_videos):
+    data = from_dict(tiny_values(tiny_videos)).data
+    with pytest.raises(ConfigError, match='data.partition: num_clients=0 must be at least 1'):
+        build_partitions(replace(data, partition=dict(type='IIDPartitioner', num_clients=0)), labelled([0]), 7)
+    with pytest.raises(DataListError, match='data.partition: num_clients=4, but there are only 1 videos'):
+        build_partitions(replace(data, partition=dict(type='IIDPartitioner', num_clients=4)), labelled([0]), 7)

@@ -82,12 +82,15 @@ def test_a_list_that_counts_from_0(run):
 def test_names_without_their_class(run):
     _, clients = run(ROWS[:5], dict(scheme='iid', num_clients=2, seed=7), without_class=True)
     assert sorted(name for client in clients for name, _ in client) == [f'video_{number}' for number in range(5)]
+    with pytest.raises(DataListError, match="'video_0' is the name of several videos without their class"):
+        run(ROWS, without_class=True, out='several')
 
 
 @pytest.mark.parametrize(('rows', 'message'), [
     ([*ROWS, ('class_3/x', 2)], r"list.txt:27: label 2 of a video of class 'class_3', whose other videos have label 3; "
                                 'are labels counted from 0 and from 1 mixed?'),
     ([*ROWS, ('other/x', 2)], r"list.txt:27: label 2 is that of class 'class_2', not of 'other'"),
+    ([*ROWS, ('class_3/x', 2), ('flat', 2)], "list.txt:27: label 2 of a video of class 'class_3'"),
     ([*ROWS, ROWS[3]], r"list.txt:27: 'class_1/video_3' is already on line 4"),
     ([*ROWS, ('/etc/passwd', 2)], r"list.txt:27: path '/etc/passwd' is absolute"),
     ([*ROWS, ('class_1/../x', 2)], r'list.txt:27: path .* contains "\.\."'),
@@ -133,6 +136,34 @@ def test_a_manifest_finds_its_clients_in_another_list(run, tmp_path):
         run([row for row in ROWS if row not in clients[0]], out='none', manifest=manifest)
 
 
+def test_a_manifest_belongs_to_its_list(run, tmp_path):
+    first, second = tmp_path / 'first/split.npz', tmp_path / 'second/split.npz'
+    run(ROWS, save_manifest=first)
+    run(ROWS[::-1], out='2', save_manifest=second)
+    with pytest.raises(StorageError, match='list.npz: is the reference of another list; save the manifest in another'):
+        run(ROWS, out='3', save_manifest=second.with_name('third.npz'))
+    assert not (tmp_path / '3').exists()
+    (tmp_path / 'first/list.npz').write_bytes((tmp_path / 'second/list.npz').read_bytes())
+    with pytest.raises(DataListError, match='split.npz: is a split of another list than that of .*list.npz'):
+        run(ROWS, out='3', manifest=first)
+
+
+def test_an_incomplete_list_is_told_of_the_manifest(run, tmp_path):
+    manifest = tmp_path / 'split.npz'
+    run(ROWS, save_manifest=manifest)
+    lines, _ = run(ROWS[1:], out='less', reference=tmp_path / 'list.npz')
+    assert lines[5].startswith('note: the scheme is applied to this list, so that clients differ from those of '
+                               f'{manifest}; --manifest {manifest} keeps them')
+    other = DISJOINT | dict(seed=8)
+    assert not any('note:' in line for line in run(ROWS[1:], other, out='other', reference=tmp_path / 'list.npz')[0])
+
+
+def test_a_report_of_another_split_does_not_stay(run, tmp_path):
+    run(ROWS, report=True)
+    run(ROWS, DISJOINT | dict(num_clients=2), overwrite=True)
+    assert sorted(file.name for file in (tmp_path / 'out').iterdir()) == ['client_dist1.json', 'client_dist2.json']
+
+
 def test_labels_that_differ_from_the_reference_are_named(run, tmp_path):
     run(ROWS, save_manifest=tmp_path / 'split.npz')
     swapped = [(name, {1: 2, 2: 1}.get(label, label)) for name, label in ROWS]
@@ -158,9 +189,17 @@ def test_manifests_that_are_none(tmp_path):
         (tmp_path / 'bad.npz').write_bytes(content)
         with pytest.raises(DataListError, match='bad.npz: not a manifest of ours, or damaged'):
             SplitManifest.load(tmp_path / 'bad.npz')
-    np.savez(tmp_path / 'bad.npz', about=np.array('{}'), sizes=np.array([2]), steps=np.zeros((4, 3), np.uint8))
-    with pytest.raises(DataListError, match='bad.npz'):
-        SplitManifest.load(tmp_path / 'bad.npz')
+    good = dict(list_sha256='x', scheme=dict(scheme='iid'), statistics={})
+    sizes, steps = np.array([2], '<i4'), np.zeros((4, 2), np.uint8)
+    for about, *arrays in (({}, sizes, steps), ([], sizes, steps), (good | dict(scheme={}), sizes, steps),
+                           (good, sizes, steps[:, :1]), (good, sizes.astype(float), steps), (good, sizes - 2, steps)):
+        np.savez(tmp_path / 'bad.npz', about=np.array(json.dumps(about)), sizes=arrays[0], steps=arrays[1])
+        with pytest.raises(DataListError, match='bad.npz'):
+            SplitManifest.load(tmp_path / 'bad.npz')
+    np.savez(tmp_path / 'bad.npz', about=np.array(json.dumps(good)), sizes=sizes, steps=steps + np.uint8(255))
+    with pytest.raises(DataListError, match='names position'):
+        manifest = SplitManifest.load(tmp_path / 'bad.npz')
+        manifest.applied(ReferenceList.of(['a'], np.array([1]), 1).compare(['a'], np.array([0])))
     with pytest.raises(DataListError, match='no such file'):
         ReferenceList.load(tmp_path / 'none.npz')
 
@@ -187,8 +226,14 @@ def test_the_scripts_say_what_they_do(tmp_path):
     assert done.returncode == 0
     assert done.stdout.startswith('scheme disjoint, num_clients 2, classes_per_client 2, seed 7\n')
     assert f'the list is not that of {DATA}/list.npz: it has 0 of its 219,664 videos' in done.stdout
-    wrong = script('k400_non_iid.py', *options, '--mode', 'legacy', '--dirichlet', '1')
-    assert wrong.returncode == 2 and '--mode legacy is the published rule' in wrong.stderr
+    for wrong, message in (
+            (['--mode', 'legacy', '--dirichlet', '1'], '--mode legacy has no use for --dirichlet; leave one'),
+            (['--mode', 'disjoint', '--dirichlet', '1'], '--dirichlet has no use for --mode'),
+            (['--manifest', DATA / 'iid.npz', '--seed', '1'], '--manifest has no use for --seed')):
+        done = script('k400_non_iid.py', *options, *wrong)
+        assert done.returncode == 2 and message in done.stderr
+    done = script('k400_non_iid.py', *options, '--classes-per-client', 0)
+    assert done.returncode == 3 and 'classes_per_client=0 does not divide the 4 classes' in done.stderr
     refused = script('kinetics_json_splitter.py', *options, '--num-clients', 3)
     assert refused.returncode == 6 and 'holds another split' in refused.stderr
 

@@ -17,7 +17,7 @@ from fedvssl.config import from_dict
 from fedvssl.data.annotations import UNLABELLED, read_annotations
 from fedvssl.data.client_lists import write_client_lists
 from fedvssl.data.dataset import ClipDataset
-from fedvssl.errors import BadVideosError, CheckpointError, ConfigError, Interrupted, QuorumError
+from fedvssl.errors import BadVideosError, CheckpointError, ConfigError, DataListError, Interrupted, QuorumError
 from fedvssl.federated import client as client_module
 from fedvssl.federated import run as run_module
 from fedvssl.federated.run import federate
@@ -421,6 +421,23 @@ def test_a_list_that_changed_is_not_the_same_run(tiny_videos, tiny_config, tmp_p
     (root / 'annotations.csv').write_text('\n'.join(rows[:-1]) + '\n')
     with pytest.raises(ConfigError, match='annotations_sha256'):
         federate(config, tmp_path / 'run', resume=True, hook=Hook())
+
+
+def test_lists_may_not_change_while_a_run_goes_on(tiny_videos, tiny_config, tmp_path, monkeypatch):
+    root = tmp_path / 'videos'
+    copy_videos(tiny_videos, root)
+    config = tiny_config(rounds=1)
+    config = replace(config, data=replace(config.data, root=str(root)))
+    original = run_module.build_client_app
+
+    def late(*arguments):  # a process that starts after the list was changed
+        rows = (root / 'annotations.csv').read_text().splitlines()
+        (root / 'annotations.csv').write_text('\n'.join(rows[:-1]) + '\n')
+        return original(*arguments)
+
+    monkeypatch.setattr(run_module, 'build_client_app', late)
+    with pytest.raises(DataListError, match='the lists have changed since the run began .annotations_sha256'):
+        federate(config, tmp_path / 'run', hook=Hook())
 
 
 def test_two_processes_cannot_share_a_work_directory(tiny_config, tmp_path):

@@ -309,7 +309,7 @@ def test_a_failed_write_leaves_the_old_file(published, tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr('fedvssl.weights.writing.fsync', full)
+    monkeypatch.setattr('fedvssl.commit.fsync', full)
     with pytest.raises(StorageError, match='x.pth: could not be written: No space left on device'):
         write_conversion(conversion, file, force=True)
     assert file.read_bytes() == before and [path.name for path in file.parent.iterdir()] == ['x.pth']

@@ -1,7 +1,8 @@
 """UCF-101: ``classInd.txt``, ``trainlist01.txt`` ... ``testlist03.txt``.
 
-The lists have ``Class/v_Class_g01_c01.avi``, for training followed by the number of the class. The groups g01 ... g25
-are clips of one actor and background: no group is on both sides of a split, and a group makes a natural client.
+The lists have ``Class/v_Class_g01_c01.avi``, for training followed by the number of the class. A group, such
+as ``Archery_g08``, is clips of one actor and background; each class has 25 of its own, g01 ... g25. No group is on both
+sides of a split.
 """
 
 import re
@@ -16,7 +17,7 @@ from fedvssl.data.prepare.walk import split_name
 TITLE, CLASSES = 'UCF-101', 101
 _FILES = {split: [f'{part}list0{split}.txt' for part in ('train', 'test')] for split in SPLITS}
 _NAMES = ['classInd.txt', *(name for names in _FILES.values() for name in names)]
-_VIDEO = re.compile(r'v_.+_(?P<group>g[0-9]{2})_c[0-9]{2}')
+_VIDEO = re.compile(r'v_(?P<group>.+_g[0-9]{2})_c[0-9]{2}')
 
 
 def read(source: Path) -> Catalogue:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from fedvssl.data.annotations import VIDEO_SUFFIXES
 from fedvssl.errors import DataListError
 
-VIDEOS = frozenset({'.3gp', '.avi', '.flv', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.mts', '.ogv', '.ts',
-                    '.webm', '.wmv'})
+VIDEOS = VIDEO_SUFFIXES - {'.zip'}
 IMAGES = ('.jpeg', '.jpg', '.png')
 FRAMES = 'frames'
-KINDS = VIDEOS | {'.zip', FRAMES}
+KINDS = VIDEO_SUFFIXES | {FRAMES}
 _FRAMES_ZIP = 'RGB_frames.zip'  # CtP-Kinetics: one in the directory of each video
 
 

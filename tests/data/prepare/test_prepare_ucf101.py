@@ -26,8 +26,8 @@ def change(file, old, new):
 
 def test_golden(lists, root):
     rows, lines = prepared(ucf101.read(lists), root)
-    assert rows[3] == {'path': 'Hammering/v_Hammering_g01_c01.avi', 'label': '1', 'class': 'Hammering', 'group': 'g01',
-                       'split1': 'test', 'split2': 'train', 'split3': 'train'}
+    assert rows[3] == {'path': 'Hammering/v_Hammering_g01_c01.avi', 'label': '1', 'class': 'Hammering',
+                       'group': 'Hammering_g01', 'split1': 'test', 'split2': 'train', 'split3': 'train'}
     assert [row['class'] for row in rows[::3]] == UCF_ORDER  # classInd's order, in which case does not count
     assert lines == ['UCF-101: 9 of 9 found', 'note: 3 classes, where UCF-101 as published has 101',
                      'split1: 3 test, 6 train', 'split2: 3 test, 6 train', 'split3: 3 test, 6 train',
@@ -38,7 +38,7 @@ def test_golden(lists, root):
 def test_the_loader_reads_it(lists, root):
     prepared(ucf101.read(lists), root)
     videos = read_annotations(root / 'annotations.csv', root, split='test', split_column='split2', num_classes=3)
-    assert [video.columns['group'] for video in videos] == ['g02'] * 3
+    assert [video.columns['group'] for video in videos] == ['Archery_g02', 'Hammering_g02', 'HammerThrow_g02']
 
 
 def test_archives_of_lists_and_nested_directories(lists, root, tmp_path):
@@ -148,7 +148,8 @@ def test_official_figures(official, tmp_path):
     assert 'UCF-101: 13,320 of 13,320 found' in lines
     for split, train, test in (('split1', 9537, 3783), ('split2', 9586, 3734), ('split3', 9624, 3696)):
         assert [sum(row[split] == part for row in rows) for part in ('train', 'test')] == [train, test]
-    assert {row['group'] for row in rows} == {f'g{number:02}' for number in range(1, 26)}
+    assert len({row['group'] for row in rows}) == 25 * 101
+    assert {row['group'][-4:] for row in rows} == {f'_g{number:02}' for number in range(1, 26)}
     names = (official / 'ucf101' / 'label_map_mmaction2.txt').read_text().split()
     assert catalogue.classes == names == in_order(names)
     assert all(names[int(row['label'])] == row['class'] == row['path'].split('/')[0] for row in rows)
@@ -158,4 +159,4 @@ def test_no_group_of_the_official_lists_is_on_both_sides(official):
     parts = {}
     for video in ucf101.read(official / 'ucf101').videos:
         for split, part in enumerate(video.values[1:]):
-            assert parts.setdefault((video.class_name, video.values[0], split), part) == part
+            assert parts.setdefault((video.values[0], split), part) == part
