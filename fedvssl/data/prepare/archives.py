@@ -1,20 +1,31 @@
 """Unpacks archives of videos below a directory, so that it can be interrupted and run again.
 
-What is there with the right size is not written again; every member goes to a temporary name and is moved; an archive
-that was finished is remembered by name, size and time, and not opened again. An archive inside an archive (HMDB's holds
-one .rar a class) is unpacked too, except a .zip: that holds the frames of one video and is taken as it is.
+Nothing is written from what is damaged: a .tar, whose damage may show at its very end, is read through before the first
+member is written, so it is read twice (and again after an interruption; a journal of what came from an unverified
+archive would spare that, and leave bad videos behind whenever the second run does not come); a member of a .zip has its
+own checksum, and a .rar is unpacked aside as a whole. Only a plain .tar has no checksum of its data.
+
+Every member goes to a temporary name, to the disk and only then to its own name. What is there is compared, and written
+again only where it differs: so an interrupted run goes on, and an intact archive repairs what a bad one left. What was
+finished is remembered by name, size and time, and not opened again. An archive inside an archive (HMDB's holds one .rar
+a class) is unpacked too, except a .zip: that holds the frames of one video and is taken as it is.
 """
 
 import contextlib
+import errno
+import io
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from typing import IO
 
-from fedvssl.data.prepare.members import Member, kind_of, members, reporting_damage
+from fedvssl.commit import fsync, write_json
+from fedvssl.data.prepare.members import Member, kind_of, members, reporting_damage, verify
 from fedvssl.data.prepare.walk import IMAGES, VIDEOS
 from fedvssl.errors import DataListError, StorageError
 
@@ -22,6 +33,7 @@ TAKEN = VIDEOS | {*IMAGES, '.zip'}
 MEMORY = '.fedvssl-unpacked.json'
 _STAGING = '.unpacking'
 _DEEPEST = 3  # archives in archives
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -32,7 +44,7 @@ class Unpacked:
         archive: The file.
         known: Whether it was finished before and left alone.
         written: Files written now.
-        there: Files that were there already.
+        there: Files that were there already, the same.
         left_out: Files of other kinds, not taken.
     """
 
@@ -83,6 +95,7 @@ class _Work:
     suffixes: Collection[str]
     counts: Counter[str] = field(default_factory=Counter)
     safe_folders: set[Path] = field(default_factory=set)
+    taken_folders: set[Path] = field(default_factory=set)
 
     def unpack(self, archive: Path, key: tuple[str, ...], below: tuple[str, ...] = (), depth: int = 0) -> bool:
         """Unpacks an archive below a directory; returns whether it was known already.
@@ -94,13 +107,15 @@ class _Work:
             depth: How many archives it is in.
         """
         name = '/'.join(key)
-        if archive.is_file() and _stamp(archive, name, depth) in _recall(self.directory):
+        stamp = _stamp(archive, name, depth) if archive.is_file() else ''
+        if stamp in _recall(self.directory):
             return True
         if depth > _DEEPEST:
             raise DataListError(f'{name}: archives in archives, more than {_DEEPEST} deep; unpack it by hand')
         staging = self.directory / _STAGING / _digest(name)
         try:
             with reporting_damage(archive):
+                verify(archive)
                 inner = self._place_all(members(archive, staging / 'rar'), below, staging / 'inner')
             for parts in inner:
                 self.unpack(staging.joinpath('inner', *parts), key + parts, below + parts[:-1], depth + 1)
@@ -108,7 +123,8 @@ class _Work:
             shutil.rmtree(staging, ignore_errors=True)
             with contextlib.suppress(OSError):  # there may be that of another archive, which was killed
                 (self.directory / _STAGING).rmdir()
-        _remember(self.directory, _stamp(archive, name, depth))
+        self._sync_folders()
+        write_json(self.directory / MEMORY, sorted(_recall(self.directory) | {stamp}))
         return False
 
     def _place_all(self, found: Iterable[Member], below: tuple[str, ...], inner: Path) -> list[tuple[str, ...]]:
@@ -126,21 +142,32 @@ class _Work:
         return archives
 
     def _place(self, member: Member, target: Path) -> str:
-        if target.is_file() and not target.is_symlink() and target.stat().st_size == member.size:
-            return 'there'
-        self._make_folder(target.parent)
-        if member.file is not None:
-            member.file.replace(target)
-            return 'written'
-        temporary = target.with_name(f'.tmp-{_digest(target.name)}')
-        try:
-            with temporary.open('wb') as file, member.open() as stream:
-                shutil.copyfileobj(stream, file, 1 << 20)
-            if temporary.stat().st_size != member.size:
-                raise EOFError(f'{"/".join(member.parts)} is not complete')
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        self.taken_folders.add(target.parent)
+        comparable = target.is_file() and not target.is_symlink() and target.stat().st_size == member.size
+        with member.open() as stream:
+            # No second time: to go back in a compressed .tar is to decompress it from its beginning.
+            same, rest = _in_common(stream, target) if comparable else (0, b'')
+            if comparable and same == member.size:
+                return 'there'
+            self._make_folder(target.parent)
+            if member.file is not None:
+                fsync(stream.fileno())
+                member.file.replace(target)
+                return 'written'
+            temporary = target.with_name(f'.tmp-{_digest(target.name)}')
+            try:
+                with temporary.open('wb') as file:
+                    if same:
+                        _copy_beginning(target, file, same)
+                    file.write(rest)
+                    shutil.copyfileobj(stream, file, _CHUNK)
+                    if file.tell() != member.size:
+                        raise EOFError(f'{"/".join(member.parts)} is not complete')
+                    file.flush()
+                    fsync(file.fileno())
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
         return 'written'
 
     def _make_folder(self, folder: Path) -> None:
@@ -149,6 +176,37 @@ class _Work:
                 raise DataListError(f'{folder}: leads out of {self.directory} through a link; remove the link')
             folder.mkdir(parents=True, exist_ok=True)
             self.safe_folders.add(folder)
+
+    def _sync_folders(self) -> None:
+        """Brings to the disk under which names the files lie."""
+        folders = {folder for taken in self.taken_folders for folder in (taken, *taken.parents)
+                   if folder.is_relative_to(self.directory) and folder.is_dir()}  # those of inner archives are gone
+        for folder in sorted(folders):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                fsync(descriptor)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # how file systems that cannot sync a directory say so
+                    raise
+            finally:
+                os.close(descriptor)
+
+
+def _in_common(stream: IO[bytes] | io.FileIO, file: Path) -> tuple[int, bytes]:
+    """Returns how many bytes a stream begins with that the file does too, and what else was read of the stream."""
+    same = 0
+    with file.open('rb') as other:
+        while chunk := stream.read(_CHUNK):
+            if chunk != other.read(len(chunk)):
+                return same, chunk
+            same += len(chunk)
+    return same, b''
+
+
+def _copy_beginning(source: Path, target: IO[bytes], length: int) -> None:
+    with source.open('rb') as file:
+        while length:
+            length -= target.write(file.read(min(length, _CHUNK)))
 
 
 def _digest(name: str) -> str:
@@ -167,9 +225,3 @@ def _recall(directory: Path) -> set[str]:
     except (FileNotFoundError, ValueError):
         return set()  # nothing is lost: what is there is not written again
     return {stamp for stamp in known if isinstance(stamp, str)} if isinstance(known, list) else set()
-
-
-def _remember(directory: Path, stamp: str) -> None:
-    temporary = directory / f'{MEMORY}.tmp'
-    temporary.write_text(json.dumps(sorted(_recall(directory) | {stamp}), indent=1))
-    temporary.replace(directory / MEMORY)

@@ -84,7 +84,7 @@ def prepare(root: Path, out: Path, levels: Sequence[str] = ('label',), split: Sp
     met = walk(root, lambda folders: len(folders) == len(levels) + 1, ignore)
     videos = sorted(met.videos, key=lambda found: found.path)
     _check_places(videos, root, levels)
-    places = [dict(zip(levels, found.folders, strict=True)) for found in videos]
+    places = [dict(zip(levels, found.folders, strict=bool(levels))) for found in videos]
     parts = _parts(videos, places, split)
     classes = in_order(place['label'] for place in places) if 'label' in levels else []
     further = [level for level in levels if level != 'label']
@@ -104,7 +104,7 @@ def _check_places(videos: Sequence[Found], root: Path, levels: Sequence[str]) ->
                             f'{"/".join(levels) or "it"}; check the directory and --levels')
     problems = Problems()
     for found in videos:
-        if len(found.folders) != len(levels):
+        if levels and len(found.folders) != len(levels):
             problems.add(quoted(found.path), f'lies {len(found.folders)} directories deep, --levels names '
                                              f'{len(levels)} ({" ".join(levels) or "none"}); move it, or name the '
                                              'levels as they are')

@@ -2,9 +2,11 @@
 
 Archives come from strangers. A name that is absolute or climbs with ``..``, a link and a device are refused by name, as
 tarfile's ``data`` filter refuses them; directories and hidden files (``._name``, ``__MACOSX``) are passed over.
+
+Damage shows at different times: a .zip has a checksum for each member, a .rar was unpacked as a whole by a program that
+checks it, but a compressed .tar has its checksum at the very end, and a plain .tar only a block that says it is all.
 """
 
-import gzip
 import io
 import lzma
 import re
@@ -12,12 +14,13 @@ import stat
 import tarfile
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from fedvssl.data.list_files import quoted
 from fedvssl.data.prepare import rar
@@ -26,9 +29,7 @@ from fedvssl.errors import DataListError
 TARS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz')
 _OUTSIDE = re.compile(r'[/\\]|[A-Za-z]:')
 _UNPRINTABLE = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff]')
-# gzip.BadGzipFile is an OSError, and would pass for a full disk.
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError,
-           NotImplementedError)
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +77,26 @@ def members(archive: Path, scratch: Path) -> Iterator[Member]:
     yield from {'zip': _zip_members, 'tar': _tar_members, 'rar': _rar_members}[kind](archive, scratch)
 
 
+def verify(archive: Path) -> None:
+    """Reads a .tar to its end and writes nothing; others are verified as their members are read.
+
+    Raises:
+        DataListError: If it is not to be trusted.
+        Exception: If it is damaged; see `reporting_damage`.
+    """
+    if kind_of(archive.name) == 'tar' and archive.is_file():
+        deque(_tar_members(archive, archive), maxlen=0)
+
+
 @contextmanager
 def reporting_damage(archive: Path) -> Iterator[None]:
     """Turns what the archive modules raise, when opening an archive and when reading a member, into `DataListError`."""
     try:
         yield
-    except _DAMAGE as error:
+    except (*_DAMAGE, OSError) as error:
+        # What gzip and bz2 say of damaged data is an OSError too, but without the number that a full disk has.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         reason = str(error).split(':\n')[0]  # tarfile goes on with what each decompressor says
         raise DataListError(f'{archive}: damaged or not complete ({reason}); download it again') from error
 
@@ -103,13 +118,31 @@ def _zip_kind(info: zipfile.ZipInfo) -> str:
     return 'file' if stat.S_IFMT(mode) in (0, stat.S_IFREG) else 'link or device'
 
 
+class _StrictHeader(tarfile.TarInfo):
+    """A member's header; where tarfile takes no header, half of one and a damaged one for the end, this does not."""
+
+    __slots__ = ()
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf == bytes(tarfile.BLOCKSIZE):
+                raise  # the end, as it should be
+            raise tarfile.ReadError(f'{error}, where a member or the end of the archive should be') from error
+
+
 def _tar_members(archive: Path, _: Path) -> Iterator[Member]:
-    with tarfile.open(archive) as file:
+    with tarfile.open(archive, tarinfo=_StrictHeader) as file:
         for info in file:
             kind = 'directory' if info.isdir() else 'file' if info.isreg() else 'link or device'
             parts = _safe_parts(archive, info.name, kind)
             if parts:
                 yield Member(parts, info.size, partial(_open_in_tar, file, info))
+        assert file.fileobj is not None  # it is open
+        while file.fileobj.read(1 << 20):
+            pass  # the checksum of what was compressed comes last
 
 
 def _open_in_tar(file: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
@@ -119,15 +152,24 @@ def _open_in_tar(file: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _rar_members(archive: Path, scratch: Path) -> Iterator[Member]:
-    for name in rar.names(archive):
-        _safe_parts(archive, name, 'file')
+    """Yields what a program unpacked.
+
+    Names are checked before it runs. So are links where the listing tells them (see `rar`); else they are found
+    afterwards, in `scratch`, where nothing follows them, and before the first member leaves it. That a link does not
+    lead the program itself out of `scratch` is left to the program; all that are known here see to it.
+    """
+    for name, is_link in rar.listed(archive):
+        _safe_parts(archive, name, 'link or device' if is_link else 'file')
     rar.extract(archive, scratch)
-    for path in sorted(scratch.rglob('*')):
-        mode = path.lstat().st_mode
-        kind = 'directory' if stat.S_ISDIR(mode) else 'file' if stat.S_ISREG(mode) else 'link or device'
+    found = []
+    for path in sorted(scratch.rglob('*')):  # does not go through links
+        status = path.lstat()
+        kind = ('directory' if stat.S_ISDIR(status.st_mode)
+                else 'file' if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 else 'link or device')
         parts = _safe_parts(archive, path.relative_to(scratch).as_posix(), kind)
         if parts:
-            yield Member(parts, path.lstat().st_size, partial(io.FileIO, path), path)
+            found.append(Member(parts, status.st_size, partial(io.FileIO, path), path))
+    yield from found
 
 
 def _safe_parts(archive: Path, name: str, kind: str) -> tuple[str, ...]:

@@ -1,6 +1,10 @@
-"""RAR archives, through whichever program for them is installed; the format is not free, so Python has none."""
+"""RAR archives, through whichever program for them is installed; the format is not free, so Python has none.
+
+Only the listing of 7-Zip tells which members are links; of the others they show when the archive is unpacked.
+"""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,6 +15,7 @@ from typing import TypeVar
 from fedvssl.errors import DataListError
 
 Result = TypeVar('Result')
+_MODE_OF_LINK = re.compile(r'(?:^| )l[r-][w-]')
 
 
 @dataclass(frozen=True)
@@ -21,43 +26,57 @@ class _Program:
         command: What must be on PATH.
         listing: Arguments that list the archive, '{archive}' for its path.
         extraction: Arguments that unpack it, '{target}' for the directory.
-        names: Takes the members' names from what was listed.
+        members: Takes from what was listed the members' names, and whether they are known to be links.
     """
 
     command: str
     listing: list[str]
     extraction: list[str]
-    names: Callable[[list[str]], list[str]] = list
+    members: Callable[[list[str]], list[tuple[str, bool]]]
 
 
-def _names_of_7zip(lines: list[str]) -> list[str]:
-    return [line.removeprefix('Path = ') for line in lines if line.startswith('Path = ')]
+def _plain(lines: list[str]) -> list[tuple[str, bool]]:
+    return [(line, False) for line in lines]
+
+
+def _of_7zip(lines: list[str]) -> list[tuple[str, bool]]:
+    """Reads lines 'KEY = VALUE', 'Path' first for each member; two may hold a mode as of ls."""
+    members: list[tuple[str, bool]] = []
+    for line in lines:
+        key, _, value = line.partition(' = ')
+        if key == 'Path':
+            members.append((value, False))
+        elif members and (key in ('Symbolic Link', 'Hard Link') and value
+                          or key in ('Attributes', 'Mode') and _MODE_OF_LINK.search(value)):
+            members[-1] = members[-1][0], True
+    return members
 
 
 def _seven_zip(command: str) -> _Program:
     return _Program(command, [command, 'l', '-ba', '-slt', '{archive}'],
-                    [command, 'x', '-y', '-bd', '-o{target}', '{archive}'], _names_of_7zip)
+                    [command, 'x', '-y', '-bd', '-o{target}', '{archive}'], _of_7zip)
 
 
 _PROGRAMS = (
     _Program('unrar', ['unrar', 'lb', '-p-', '{archive}'],
-             ['unrar', 'x', '-y', '-o+', '-idq', '-p-', '{archive}', '{target}/']),
+             ['unrar', 'x', '-y', '-o+', '-idq', '-p-', '{archive}', '{target}/'], _plain),
     _seven_zip('7z'),
     _seven_zip('7zz'),
     _Program('bsdtar', ['bsdtar', '-tf', '{archive}'],
-             ['bsdtar', '-x', '--no-same-owner', '-f', '{archive}', '-C', '{target}']),
-    _Program('unar', ['lsar', '{archive}'], ['unar', '-quiet', '-force-overwrite', '-no-directory',
-                                             '-output-directory', '{target}', '{archive}'], lambda lines: lines[1:]),
+             ['bsdtar', '-x', '--no-same-owner', '-f', '{archive}', '-C', '{target}'], _plain),
+    _Program('unar', ['lsar', '{archive}'],
+             ['unar', '-quiet', '-force-overwrite', '-no-directory', '-output-directory', '{target}', '{archive}'],
+             lambda lines: _plain(lines[1:])),
 )
 
 
-def names(archive: Path) -> list[str]:
-    """Returns the names of an archive's members.
+def listed(archive: Path) -> list[tuple[str, bool]]:
+    """Returns the names of an archive's members, and whether the listing tells that they are links.
 
     Raises:
         DataListError: If no program can read it.
     """
-    return _try_each(archive, lambda program: program.names(_run(program.listing, archive).splitlines()))
+    return _try_each(archive, lambda program: program.members(_run(program.listing, archive).splitlines()))
 
 
 def extract(archive: Path, target: Path) -> None:

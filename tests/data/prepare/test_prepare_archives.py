@@ -1,9 +1,15 @@
+import errno
 import io
 import os
+import random
 import shutil
+import signal
 import stat
+import subprocess
+import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 from stored_rar import rar
@@ -92,16 +98,19 @@ def test_a_damaged_memory_costs_nothing_but_time(tmp_path, memory):
     assert (done.known, done.written, done.there) == (False, 0, 4)
 
 
-def test_what_is_there_with_the_right_size_is_not_written_again(archive, tmp_path):
+@pytest.mark.parametrize('damaged', [b'b' * 9, b'b' * 11, b'b' * 9 + b'x', b'x' + b'b' * 9, b'x' * 10, bytes(10)])
+def test_what_is_there_is_written_again_only_where_it_differs(archive, tmp_path, monkeypatch, damaged):
+    monkeypatch.setattr(archives, '_CHUNK', 4)
     out = tmp_path / 'out'
     kept, broken = out / 'UCF-101/A/v_A_g01_c01.avi', out / 'UCF-101/A/v_A_g01_c02.avi'
     kept.parent.mkdir(parents=True)
-    kept.write_bytes(b'x' * 3000)
-    broken.write_bytes(b'b' * 9)
+    kept.write_bytes(b'a' * 3000)
+    broken.write_bytes(damaged)
+    inode = kept.stat().st_ino
     done, = unpack([archive], out)
     assert (done.written, done.there) == (3, 1)
-    assert kept.read_bytes() == b'x' * 3000
-    assert broken.read_bytes() == b'b' * 10
+    assert kept.stat().st_ino == inode
+    assert there(out) == {name: FILES[name] for name in TAKEN}
 
 
 def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
@@ -125,6 +134,117 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
     done, = unpack([archive], out)
     assert (done.written, done.there) == (2, 2)
     assert there(out) == {name: FILES[name] for name in TAKEN}
+
+
+def flipped(file, at):
+    data = bytearray(file.read_bytes())
+    data[at] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize('kind', ['gz', 'xz', 'bz2'])
+def test_nothing_is_taken_of_a_damaged_tar_and_the_intact_one_repairs(tmp_path, refused, kind):
+    """Only the checksum at the stream's end tells what one bit does to data that cannot be compressed."""
+    videos = {f'{number}.avi': random.Random(number).randbytes(50_000) for number in range(3)}
+    file, out = tarred(tmp_path / f'a.tar.{kind}', videos, mode=f'w:{kind}'), tmp_path / 'out'
+    intact = file.read_bytes()
+    flipped(file, len(intact) // 2)
+    for _ in range(2):  # it is not remembered either
+        message = refused(lambda: list(unpack([file], out)))
+        assert f'a.tar.{kind}: damaged or not complete' in message
+        assert 'download it again' in message
+        assert list(out.iterdir()) == []
+    for name, data in videos.items():  # as one has it who unpacked that by other means
+        (out / name).write_bytes(data[:25_000] + b'?' + data[25_001:])
+    (out / '0.avi').write_bytes(videos['0.avi'])
+    file.write_bytes(intact)
+    done, = unpack([file], out)
+    assert (done.known, done.written, done.there) == (False, 2, 1)
+    assert there(out) == videos
+
+
+def test_the_end_of_a_stream_is_verified_where_all_members_are_whole(tmp_path, refused):
+    file = tarred(tmp_path / 'a.tar.gz', {'x.avi': b'x'})
+    flipped(file, -6)  # in the checksum
+    assert 'CRC check failed' in refused(lambda: list(unpack([file], tmp_path / 'out')))
+    assert there(tmp_path / 'out') == {}
+
+
+def test_a_tar_without_its_end_is_not_complete(tmp_path, refused):
+    file, out = tarred(tmp_path / 'a.tar', {'x.avi': b'x' * 512, 'y.avi': b'y' * 512}, mode='w'), tmp_path / 'out'
+    whole = file.read_bytes()
+    for length in (1024, 1024 + 100, 1024 + 512, 1024 + 512 + 100, 2048, 2048 + 100):
+        file.write_bytes(whole[:length])
+        assert 'a.tar: damaged or not complete' in refused(lambda: list(unpack([file], out)))
+        assert list(out.iterdir()) == []
+    file.write_bytes(whole)
+    flipped(file, 1024 + 10)  # the header of the second member
+    assert 'a.tar: damaged or not complete' in refused(lambda: list(unpack([file], out)))
+    file.write_bytes(whole[:2048 + 512])
+    done, = unpack([file], out)
+    assert done.written == 2
+
+
+def test_an_empty_tar_is_complete(tmp_path):
+    done, = unpack([tarred(tmp_path / 'a.tar.xz', {}, mode='w:xz')], tmp_path / 'out')
+    assert (done.written, done.known) == (0, False)
+
+
+def test_a_full_disk_is_no_damage(tmp_path, refused, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(archives, 'fsync', full)
+    file = tarred(tmp_path / 'a.tar.bz2', {'x.avi': b'x'}, mode='w:bz2')
+    assert 'No space left' in refused(lambda: list(unpack([file], tmp_path / 'out')), error=StorageError)
+
+
+@pytest.mark.parametrize('damage', [b'', b'a' * 2999 + b'?', bytes(3000)])
+def test_a_killed_run_goes_on_and_trusts_no_size(archive, tmp_path, damage):
+    out = tmp_path / 'out'
+    code = f"""
+import os, signal
+from pathlib import Path
+from fedvssl.data.prepare import archives
+place, placed = archives._Work._place, []
+def dying(*arguments):
+    if len(placed) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    placed.append(place(*arguments))
+    return placed[-1]
+archives._Work._place = dying
+list(archives.unpack([Path({str(archive)!r})], Path({str(out)!r})))
+"""
+    assert subprocess.run([sys.executable, '-c', code], timeout=60).returncode == -signal.SIGKILL
+    assert not (out / MEMORY).exists()
+    if damage:  # what a power cut could make of it
+        (out / 'UCF-101/A/v_A_g01_c01.avi').write_bytes(damage)
+    done, = unpack([archive], out)
+    assert (done.known, done.written, done.there) == (False, 3, 1) if damage else (False, 2, 2)
+    assert there(out) == {name: FILES[name] for name in TAKEN}
+
+
+def test_what_is_remembered_is_on_the_disk(archive, tmp_path, monkeypatch):
+    out, synced, renamed = tmp_path / 'out', [], []
+    real, replace = os.fsync, Path.replace
+
+    def noting(descriptor):
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    def renaming(path, target):
+        assert path.stat().st_ino in synced, path
+        renamed.append(target.name)
+        if target.name == MEMORY:
+            assert {folder.stat().st_ino for folder in (out, out / 'UCF-101', out / 'UCF-101/A')} <= set(synced)
+        return replace(path, target)
+
+    monkeypatch.setattr(os, 'fsync', noting)
+    monkeypatch.setattr(Path, 'replace', renaming)
+    list(unpack([archive], out))
+    assert renamed[-1] == MEMORY
+    assert {Path(name).name for name in TAKEN} == set(renamed[:-1])
+    assert not list(out.glob(f'*{MEMORY}*.tmp'))
 
 
 @pytest.mark.parametrize(('name', 'reason'), [
@@ -157,6 +277,42 @@ def test_links_in_zip_and_rar_are_refused(tmp_path, refused, fake_unrar):
     assert there(tmp_path / 'out') == {}
 
 
+@pytest.mark.parametrize('kind', ['symbolic', 'hard'])
+def test_a_link_from_a_rar_is_not_followed(tmp_path, refused, fake_unrar, kind):
+    """It shows when the archive was unpacked; nothing leaves the scratch directory then."""
+    (tmp_path / 'outside').mkdir()
+    (tmp_path / 'outside/x.avi').write_bytes(b'mine')
+    name = {'symbolic': 'link', 'hard': 'link.avi'}[kind]
+    if kind == 'hard':
+        fake_unrar.write_text(fake_unrar.read_text().replace('symlink_to', 'hardlink_to'))
+    leads_to = {'symbolic': 'outside', 'hard': 'outside/x.avi'}[kind]
+    (tmp_path / 'a.rar').write_bytes(rar({'a.avi': b'a', name: str(tmp_path / leads_to).encode()}))
+    out = tmp_path / 'out'
+    assert f'{name!r} is a link' in refused(lambda: list(unpack([tmp_path / 'a.rar'], out)))
+    assert list(out.iterdir()) == []
+    assert (tmp_path / 'outside/x.avi').read_bytes() == b'mine'
+
+
+@pytest.mark.parametrize('fields', ['Attributes = A_ lrwxrwxrwx', 'Attributes = lrwxrwxrwx', 'Mode = lrwxrwxrwx',
+                                    'Symbolic Link = /etc', 'Hard Link = a.avi'])
+def test_a_link_that_7zip_lists_is_refused_before_it_is_unpacked(tmp_path, refused, fake_unrar, fields):
+    program = fake_unrar.rename(fake_unrar.with_name('7z'))
+    called = tmp_path / 'called'
+    program.write_text(f"""#!/bin/sh
+echo $1 >> '{called}'
+echo 'Path = a.avi
+Attributes = A_ -rw-r--r--
+Symbolic Link =
+
+Path = b/c.avi
+Size = 4
+{fields}
+'""")
+    (tmp_path / 'a.rar').write_bytes(b'read by that program')
+    assert "'b/c.avi' is a link" in refused(lambda: list(unpack([tmp_path / 'a.rar'], tmp_path / 'out')))
+    assert called.read_text() == 'l\n'
+
+
 def test_nothing_is_written_through_a_link_that_is_there(tmp_path, refused):
     (tmp_path / 'outside').mkdir()
     (tmp_path / 'out').mkdir()
@@ -167,12 +323,12 @@ def test_nothing_is_written_through_a_link_that_is_there(tmp_path, refused):
 
 
 def test_damaged_archives_are_named(tmp_path, refused, fake_unrar):
-    random = os.urandom(100_000)
-    zipped(tmp_path / 'crc.zip', {'x.avi': random})
+    noise = os.urandom(100_000)
+    zipped(tmp_path / 'crc.zip', {'x.avi': noise})
     data = bytearray((tmp_path / 'crc.zip').read_bytes())
     data[5000] ^= 1
     (tmp_path / 'crc.zip').write_bytes(data)
-    whole = tarred(tmp_path / 'whole.tar.gz', {'x.avi': random, 'y.avi': random}).read_bytes()
+    whole = tarred(tmp_path / 'whole.tar.gz', {'x.avi': noise, 'y.avi': noise}).read_bytes()
     (tmp_path / 'cut.tar.gz').write_bytes(whole[:120_000])
     for name in ('text.zip', 'text.tar', 'text.tar.gz', 'text.rar'):
         (tmp_path / name).write_text('not an archive at all' * 20)
@@ -180,7 +336,7 @@ def test_damaged_archives_are_named(tmp_path, refused, fake_unrar):
         message = refused(lambda: list(unpack([tmp_path / name], tmp_path / 'out')))  # noqa: B023
         assert name in message
         assert 'download it again' in message
-    assert set(there(tmp_path / 'out')) == {'x.avi'}  # whole, of the archive that was cut after it
+    assert there(tmp_path / 'out') == {}
     assert 'check the path' in refused(lambda: list(unpack([tmp_path / 'no.zip'], tmp_path / 'out')))
     assert 'known are .zip' in refused(lambda: list(unpack([fake_unrar], tmp_path / 'out')))
 
