@@ -236,10 +236,21 @@ def load_config(file: str | Path, overrides: Mapping[str, Any] | None = None) ->
         raise ConfigError(f'{path}: no such config file (a Python file ending in .py)')
     try:
         cfg = Config.fromfile(path, import_custom_modules=False)
-        cfg.merge_from_dict(dict(overrides or {}))
+        cfg.merge_from_dict(_replacing_partition(cfg.get('data'), overrides or {}))
     except Exception as error:  # the file is Python: anything can happen in it
         raise ConfigError(f'{path}: cannot be read as a config: {type(error).__name__}: {error}') from error
     return from_dict(cfg.to_dict())
+
+
+def _replacing_partition(data: Any, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Lets an overriding type of ``data.partition`` replace it whole: the arguments of another scheme mean nothing."""
+    key, options = 'data.partition', dict(overrides)
+    there = data.get('partition') if isinstance(data, Mapping) else None
+    if not there:
+        options.pop(f'{key}._delete_', None)
+    elif options.get(f'{key}.type', there.get('type')) != there.get('type'):
+        options[f'{key}._delete_'] = True
+    return options
 
 
 def from_dict(values: Mapping[str, Any]) -> RunConfig:

@@ -132,3 +132,18 @@ def test_a_dataset_lies_beneath_data(tmp_path):
             from_dict(values | dict(dataset=wrong))
     with pytest.raises(ConfigError, match='data.train'):
         from_dict(values | dict(dataset=dataset, data=dict(train='x')))
+
+
+def test_a_new_type_of_partition_replaces_the_old_one(tmp_path):
+    file = tmp_path / 'run.py'
+    file.write_text(''.join(f'{key} = {value!r}\n' for key, value in tiny_values(tmp_path).items()))
+    column = {'data.partition.type': 'ColumnPartitioner', 'data.partition.column': 'site'}
+    assert load_config(file, column).data.partition == dict(type='ColumnPartitioner', column='site')
+    assert load_config(file, column | {'data.partition._delete_': True}).data.partition['column'] == 'site'
+    same = load_config(file, {'data.partition.type': 'IIDPartitioner', 'data.partition.num_clients': 9})
+    assert same.data.partition == dict(type='IIDPartitioner', num_clients=9)
+    values = {key: value for key, value in tiny_values(tmp_path).items() if key != 'data'}
+    data = {key: value for key, value in tiny_values(tmp_path)['data'].items() if key != 'partition'}
+    file.write_text(''.join(f'{key} = {value!r}\n' for key, value in (values | dict(data=data)).items()))
+    assert load_config(file, column | {'data.partition._delete_': True}).data.partition == dict(
+        type='ColumnPartitioner', column='site')

@@ -51,8 +51,9 @@ def test_a_config_is_examined_and_its_quarantine_used(damaged, tmp_path):
     assert (code, err) == (1, '')
     assert 'error: train/00003.avi: missing: no such file; check the data root' in out
     assert 'error: train/00004.mp4: train-test-duplicate: the same bytes (split train, client' in out
-    assert '2 errors, 0 warnings\n24 videos, 2 to leave out; all findings: work_dirs/doctor/run/findings.csv' in out
-    directory = tmp_path / 'work_dirs/doctor/run'
+    directory, = (tmp_path / 'work_dirs/doctor').glob('run-*')
+    findings = f'{directory.relative_to(tmp_path)}/findings.csv'
+    assert f'2 errors, 0 warnings\n24 videos, 2 to leave out; all findings: {findings}' in out
     assert {path.name for path in directory.iterdir()} == {'findings.csv', 'quarantine.csv', 'cache.sqlite3'}
     assert read_quarantine(directory / 'quarantine.csv') == {'train/00003.avi', 'train/00004.mp4'}
     with (directory / 'findings.csv').open() as stream:
@@ -61,8 +62,7 @@ def test_a_config_is_examined_and_its_quarantine_used(damaged, tmp_path):
     hint = out.splitlines()[-1].split()
     assert hint[-2:] == ['--cfg-options', f'data.quarantine={directory}/quarantine.csv']
     code, out, _ = run('data', config, *hint[-2:], cwd=tmp_path)
-    assert code == 0 and out == ('0 errors, 0 warnings\n22 videos, 0 to leave out; all findings: '
-                                 'work_dirs/doctor/run/findings.csv\n')
+    assert code == 0 and out == f'0 errors, 0 warnings\n22 videos, 0 to leave out; all findings: {findings}\n'
     assert read_quarantine(directory / 'quarantine.csv') == {'train/00003.avi', 'train/00004.mp4'}  # still
 
 

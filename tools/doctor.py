@@ -16,6 +16,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     data.set_defaults(command=examine_data)
     data.add_argument('source', type=Path, metavar='CONFIG|LIST', help='config file (.py) or list (.csv, .json, .txt)')
     data.add_argument('--out', type=Path, metavar='DIR',
-                      help='where the files go (default: work_dirs/doctor/<name of the config or list>)')
+                      help='where the files go (default: a directory below work_dirs/doctor)')
     data.add_argument('--quick', action='store_true', help='decode only the first, middle and last frame of each video')
     data.add_argument('--workers', type=int, default=os.cpu_count() or 1, metavar='N',
                       help='videos at a time (default: all cores)')
@@ -90,7 +91,7 @@ def examine_data(args: argparse.Namespace) -> int:
         if value is not None and not 0 < value < math.inf:
             raise ConfigError(f'--{name.replace("_", "-")}: must be positive and finite, not {value:g}')
     source = _source(args)
-    out: Path = args.out or Path('work_dirs/doctor', args.source.stem)
+    out: Path = args.out or Path('work_dirs/doctor', _name(args.source, source.root))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -111,6 +112,12 @@ def examine_data(args: argparse.Namespace) -> int:
     if bad:
         print(f'to leave them out: --cfg-options data.quarantine={file.absolute()}')
     return exit_code(findings)
+
+
+def _name(source: Path, root: Path) -> str:
+    """Returns a name that no other list or root has: many lists are called annotations.csv."""
+    place = f'{source.resolve()}\n{root.resolve()}'
+    return f'{source.stem}-{blake2b(place.encode(), digest_size=4).hexdigest()}'
 
 
 def _source(args: argparse.Namespace) -> 'Source':

@@ -27,6 +27,12 @@ MAX_LABEL = 2**31 - 1
 _ABSOLUTE = re.compile(r'[/\\]|[A-Za-z]:[/\\]')
 
 
+def bare_name(path: str) -> str:
+    """Returns a path without the suffix of a video, blanks as underscores: lists name the same video in these ways."""
+    stem, _, suffix = path.rpartition('.')
+    return (stem if f'.{suffix.lower()}' in VIDEO_SUFFIXES else path).replace(' ', '_')
+
+
 @dataclass(frozen=True, slots=True)
 class Video:
     """One video of a list.
@@ -102,7 +108,10 @@ def read_quarantine(file: Path | str) -> frozenset[str]:
     """
     file = Path(file)
     faults = Faults(file)
-    paths = frozenset(_below_root(row, 'of the list', '', faults) for row in read_table(file, faults).rows)
+    table = read_table(file, faults)
+    if not set(table.columns) <= {'reason'}:
+        raise DataListError(f'{file}: has columns {", ".join(table.columns)}; a quarantine has path and reason only')
+    paths = frozenset(_below_root(row, 'of the list', '', faults) for row in table.rows)
     faults.raise_if_any()
     return paths
 
@@ -172,7 +181,10 @@ def _number_labels(rows: list[Row], base: int, num_classes: int | None, faults: 
     labels = {}
     for line, text in numbers:
         value = int(text) if len(text) <= 12 else MAX_LABEL + 1  # int() refuses thousands of digits
-        if not base <= value <= last:
+        if value < base and num_classes is None:
+            faults.add(line, f'label {quoted(text)} is below {base}, where labels begin (label_base={base}); if these '
+                             f'are counted from {value}, say so')
+        elif not base <= value <= last:
             faults.add(line, f'label {quoted(text)} is outside {base}..{last} '
                              f'(label_base={base}, num_classes={num_classes})')
         labels[line] = value - base
@@ -203,4 +215,9 @@ def _select(file: Path, videos: list[Video], split: str, column: str) -> list[Vi
         counts = Counter(video.columns[column] for video in videos)
         there = ', '.join(f'{quoted(name)} ({count})' for name, count in sorted(counts.items())[:SHOWN_FAULTS])
         raise DataListError(f'{file}: no rows with {split!r} in column {column!r}; there are: {there}')
+    alike = next((video for video in videos if video.columns[column].casefold() == split.casefold()
+                  and video.columns[column] != split), None)
+    if alike is not None:
+        raise DataListError(f'{file}:{alike.line}: {quoted(alike.columns[column])} in column {column!r}, and '
+                            f'{quoted(split)} elsewhere; write it one way')
     return selected

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fedvssl.commit import write_file
-from fedvssl.data.annotations import VIDEO_SUFFIXES, Video, read_annotations
+from fedvssl.data.annotations import Video, bare_name, read_annotations
 from fedvssl.data.list_files import Faults, quoted
 from fedvssl.errors import DataListError, StorageError
 
@@ -138,9 +138,6 @@ class _Index:
 
 
 def _tails(path: str) -> list[str]:
-    """Returns a path, without the suffix of a video, and what is left of it as directories are taken off its front."""
-    stem, dot, suffix = path.rpartition('.')
-    if not dot or f'.{suffix.lower()}' not in VIDEO_SUFFIXES:
-        stem = path
-    parts = stem.replace(' ', '_').split('/')
+    """Returns the bare name of a path, and what is left of it as directories are taken off its front."""
+    parts = bare_name(path).split('/')
     return ['/'.join(parts[start:]) for start in range(len(parts))]

@@ -90,6 +90,10 @@ def read_table(file: Path, faults: Faults) -> Table:
 
 def _checked_suffix(file: Path) -> str:
     suffix = file.suffix.lower()
+    if file.is_dir():
+        raise DataListError(f'{file}: is a directory; scripts/prepare_folder.py makes a list of the videos in it')
+    if suffix in ('.xz', '.gz', '.bz2', '.zip'):
+        raise DataListError(f'{file}: is compressed; unpack it first')
     if suffix not in _PARSERS:
         raise DataListError(f'{file}: only .csv, .json and .txt lists are read, not '
                             f'{suffix or "files without a suffix"!r}: loading pickle or YAML can execute what is in '
@@ -140,7 +144,8 @@ def _parse_csv(data: bytes, faults: Faults) -> Table:
     line, text = next(lines, (1, ''))
     header = _fields(line, text, faults) or []
     if 'path' not in header:
-        faults.add(line, f'no column "path" in the header {quoted(text)}; columns are separated by commas')
+        faults.add(line, f'no column "path" in the header {quoted(text)}; columns are separated by commas, and their '
+                         'names are spelt as here')
     if not all(header) or len(set(header)) < len(header):
         faults.add(line, 'a column of the header has no name, or two have the same')
     faults.raise_if_any()  # without a header the lines below mean nothing

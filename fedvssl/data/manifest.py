@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fedvssl.commit import write_file
+from fedvssl.data.annotations import bare_name
 from fedvssl.data.partition import Partition
 from fedvssl.errors import DataListError
 
@@ -94,7 +95,7 @@ class ReferenceList:
 
     Attributes:
         sha256: Of the whole list, see `list_sha256`.
-        names: Fingerprint of each name (n,), uint64 below 2^40, distinct.
+        names: Fingerprint of each bare name (n,), uint64 below 2^40, distinct.
         classes: Class of each video (n,), counted from 0.
     """
 
@@ -225,7 +226,7 @@ class SplitManifest:
 
 
 def _fingerprints(names: Sequence[str]) -> np.ndarray:
-    digests = b''.join(blake2b(name.encode(), digest_size=_NAME_BYTES).digest() + b'\0' * (8 - _NAME_BYTES)
+    digests = b''.join(blake2b(bare_name(name).encode(), digest_size=_NAME_BYTES).digest() + b'\0' * (8 - _NAME_BYTES)
                        for name in names)
     return np.frombuffer(digests, '<u8').astype(np.uint64)
 

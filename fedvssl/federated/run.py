@@ -4,18 +4,20 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedvssl.config import FederationConfig, RunConfig, config_hash, identity
+from fedvssl.config import DataConfig, FederationConfig, RunConfig, config_hash, identity
 from fedvssl.data.dataset import ClipDataset, build_dataset, list_digests, read_videos, without_labels
 from fedvssl.data.partition import Partition, digest
 from fedvssl.data.partitioners import build_held_out, build_partitions
 from fedvssl.environment import describe_environment
-from fedvssl.errors import ConfigError, suggest
+from fedvssl.errors import BadVideosError, ConfigError, suggest
 from fedvssl.federated.client import build_client_app
 from fedvssl.federated.engines.answer import RUN_ID
 from fedvssl.federated.engines.local import LocalGrid
@@ -40,13 +42,16 @@ def check_run(config: RunConfig) -> str:
     """
     config = config.federated()
     settings: FederationConfig = config.section('federation')
-    partitions, datasets = _check_data(config)
-    sizes = [len(indices) for indices in partitions]
+    data = _check_data(config)
+    _require_files(config.data, data)
+    sizes = [len(indices) for indices in data.partitions]
     build_cohorts(settings, config.seed, len(sizes))
     state = initial_state(config, build_strategy(settings))
-    _rehearse(config, build_trainer(config).model, datasets)
+    _rehearse(config, build_trainer(config).model, data.datasets)
     shared = sum(tensor.nbytes for tensor in state.tensors.values())
-    return (f'ok: {sum(sizes)} videos on {len(sizes)} clients ({min(sizes)} to {max(sizes)} each), '
+    places, videos = sum(sizes), len(np.unique(np.concatenate(data.partitions)))
+    counted = f'{videos} videos' if places == videos else f'{videos} videos, {places} with those on several clients,'
+    return (f'ok: {counted} on {len(sizes)} clients ({min(sizes)} to {max(sizes)} each), '
             f'{settings.rounds} rounds of {settings.clients_per_round} clients, '
             f'{len(state.tensors)} tensors ({shared / 1e6:.2f} MB) travel each way, config {config_hash(config)[:12]}')
 
@@ -68,13 +73,13 @@ def federate(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
     """
     config = config.federated()
     settings: FederationConfig = config.section('federation')
-    partitions, datasets = _check_data(config)
-    num_clients = len(partitions)
+    data = _check_data(config)
+    num_clients = len(data.partitions)
     cohorts = build_cohorts(settings, config.seed, num_clients)
     strategy = build_strategy(settings)
     start = initial_state(config, strategy)
-    _rehearse(config, build_model(config.model, config.seed), datasets)
-    digests = dict(list_digests(config.data), partition_sha256=digest(partitions))
+    _rehearse(config, build_model(config.model, config.seed), data.datasets)
+    digests = dict(list_digests(config.data), partition_sha256=digest(data.partitions))
     who = identity(config) | digests
     about = dict(config_hash=config_hash(config), seed=config.seed, strategy=settings.strategy,
                  environment=describe_environment())
@@ -82,7 +87,7 @@ def federate(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
         store.open(who, resume)
         state = store.restore(start) if resume else start
         server = Server(settings, strategy, cohorts, state, store, hook or default_hook(work_dir),
-                        config.data.max_bad_videos)
+                        config.data.max_bad_videos, data.tested)
         return _serve(config, server, partial(build_client_app, config, work_dir.resolve(), digests))
 
 
@@ -128,12 +133,37 @@ def _rehearse(config: RunConfig, model: VideoModel, datasets: list[ClipDataset])
     require_same_classes(datasets[0], datasets[-1])
 
 
-def _check_data(config: RunConfig) -> tuple[Partition, list[ClipDataset]]:
-    """Reads the lists and builds what reads the videos.
+@dataclass(frozen=True)
+class _Data:
+    """What a run trains and measures on.
 
-    Returns:
-        The training videos of each client, as indices; and the training videos, without labels, followed by the
-        held-out ones if the run measures on them.
+    Attributes:
+        partitions: The training videos of each client, as indices.
+        datasets: The training videos, without labels, followed by the held-out ones if the run measures on them.
+        tested: The clients that have held-out videos.
+    """
+
+    partitions: Partition
+    datasets: list[ClipDataset]
+    tested: frozenset[int]
+
+
+def _require_files(data: DataConfig, found: _Data) -> None:
+    """Refuses a run that would stop because too many of its videos are not there.
+
+    Raises:
+        BadVideosError: Naming the first of them.
+    """
+    for dataset in found.datasets:
+        missing = [video.path for video in dataset.videos if not (dataset.root / video.path).exists()]
+        if len(missing) > data.max_bad_videos * len(dataset):
+            raise BadVideosError(f'{dataset.root}: {len(missing)} of {len(dataset)} videos are missing, such as '
+                                 f'{missing[0]}, more than max_bad_videos = {data.max_bad_videos:g} allows; see '
+                                 f'tools/doctor.py data')
+
+
+def _check_data(config: RunConfig) -> _Data:
+    """Reads the lists and builds what reads the videos.
 
     Raises:
         ConfigError: If a sampler, transform or reader cannot be built, or evaluation has no data.
@@ -151,6 +181,11 @@ def _check_data(config: RunConfig) -> tuple[Partition, list[ClipDataset]]:
     datasets = [build_dataset(data, phase, without_labels(videos), replace_bad=False)
                 for phase, videos in zip(phases, lists, strict=True)]
     partitions = build_partitions(data, lists[0], config.seed)
+    tested: frozenset[int] = frozenset()
     if len(lists) > 1:
-        build_held_out(data, lists[0], lists[1], config.seed)
-    return partitions, datasets
+        held_out = build_held_out(data, lists[0], lists[1], config.seed)
+        tested = frozenset(client for client, indices in enumerate(held_out) if len(indices))
+        if len(tested) < len(partitions):
+            logger.warning('%d of %d clients have held-out videos; the others are not measured', len(tested),
+                           len(partitions))
+    return _Data(partitions, datasets, tested)

@@ -101,6 +101,7 @@ class Server:
         store: Where it is kept.
         hook: Side jobs.
         max_bad_videos: Accepted share of unreadable videos.
+        tested: Clients that have held-out videos; None: any may have.
     """
 
     settings: FederationConfig
@@ -110,6 +111,7 @@ class Server:
     store: RoundStore
     hook: Hook
     max_bad_videos: float
+    tested: frozenset[int] | None = None
 
     def run(self, grid: Grid) -> FederatedState:
         """Runs to the last round and returns the final state.
@@ -177,11 +179,16 @@ class Server:
             return state
         messages = [message for message in self.strategy.configure_evaluate(
             state.round, to_record(state.tensors), ConfigRecord({ROUND: state.round}), grid)
-            if roster.partition_of[message.metadata.dst_node_id] in state.examples]
+            if self._has_test(roster.partition_of[message.metadata.dst_node_id], state)]
+        if not messages:
+            return state
         guard = Guard(None, roster, Exchange(len(messages)), Hook(), state.round)
         replies = grid.send_and_receive(_addressed(messages, roster, state.heads), timeout=self.settings.client_timeout)
         measured = dict(self.strategy.aggregate_evaluate(state.round, guard(replies)) or {})
         return replace(state, metrics={**state.metrics, **{f'test_{key}': value for key, value in measured.items()}})
+
+    def _has_test(self, partition: int, state: FederatedState) -> bool:
+        return partition in state.examples and (self.tested is None or partition in self.tested)
 
     def _require_sound_videos(self, state: FederatedState) -> None:
         bad, examples = sum(state.bad_videos.values()), sum(state.examples.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fedvssl.data.annotations import SHOWN_FAULTS, UNLABELLED, Video, read_annotations, resolve
+from fedvssl.data.annotations import SHOWN_FAULTS, UNLABELLED, Video, bare_name, read_annotations, resolve
 from fedvssl.errors import DataListError
 
 GOOD = b'path,label,subject,split\nA/1.mp4,0,jack,train\nA/2.mp4,1,lou,train\nB/3.mp4,2,jack,test\nB/4.mp4,0,lou,test\n'
@@ -250,7 +250,9 @@ def test_nothing_in_the_file(write, content, name, reason):
 def test_missing_file_and_directory(tmp_path):
     assert 'no such file' in refused(tmp_path / 'none.csv')[0]
     (tmp_path / 'folder.csv').mkdir()
-    assert 'cannot be read' in refused(tmp_path / 'folder.csv')[0]
+    assert 'is a directory; scripts/prepare_folder.py makes a list' in refused(tmp_path / 'folder.csv')[0]
+    (tmp_path / 'list.txt.xz').write_bytes(b'x')
+    assert 'is compressed; unpack it first' in refused(tmp_path / 'list.txt.xz')[0]
 
 
 @pytest.mark.parametrize('name', ['list.pkl', 'list.yaml', 'list'])
@@ -276,6 +278,16 @@ def test_split(write):
     assert "no column 'splits'" in refused(file, split='test', split_column='splits')[0]
     assert "did you mean 'split'?" in refused(file, split='test', split_column='splits')[0]
     assert "no column 'label'" in refused(file, split='0', split_column='label')[0]
+
+
+def test_a_split_that_is_spelt_in_two_ways(write):
+    message, lines = refused(write(GOOD.replace(b'train', b'Train', 1)), split='train')
+    assert "'Train' in column 'split', and 'train' elsewhere; write it one way" in message and len(lines) == 1
+
+
+def test_bare_names():
+    assert [bare_name(name) for name in ('a b/c.MP4', 'a/c.d', 'x.zip', 'y', 'v1.cam2.avi')] == [
+        'a_b/c', 'a/c.d', 'x', 'y', 'v1.cam2']
 
 
 def test_faults_outside_the_split_are_reported_too(write):

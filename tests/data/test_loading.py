@@ -148,6 +148,9 @@ def test_a_quarantine_that_is_wrong(tiny_videos, tmp_path):
     (tmp_path / 'quarantine.csv').write_text('path,reason\n../x,missing\n')
     with pytest.raises(DataListError, match=r'quarantine.csv:2: .*\.\.'):
         read_videos(data, 'train')
+    (tmp_path / 'quarantine.csv').write_text('severity,kind,path,message,remedy\nwarning,x,train/00001.avi,y,z\n')
+    with pytest.raises(DataListError, match='has columns severity, kind, .*; a quarantine has path and reason only'):
+        read_videos(data, 'train')
     everything = read_videos(replace(data, quarantine=None), 'train')
     (tmp_path / 'quarantine.csv').write_text('path\n' + '\n'.join(video.path for video in everything))
     with pytest.raises(DataListError, match="leaves none of the 16 videos of split 'train'"):

@@ -423,6 +423,23 @@ def test_a_list_that_changed_is_not_the_same_run(tiny_videos, tiny_config, tmp_p
         federate(config, tmp_path / 'run', resume=True, hook=Hook())
 
 
+def test_a_check_counts_missing_videos_and_overlaps(tiny_videos, tiny_config, tmp_path):
+    root = tmp_path / 'videos'
+    copy_videos(tiny_videos, root)
+    config = tiny_config(rounds=1)
+    (root / 'train/00003.avi').unlink()
+    here = replace(config, data=replace(config.data, root=str(root)))
+    with pytest.raises(BadVideosError, match='1 of 16 videos are missing, such as train/00003.avi, more than'):
+        run_module.check_run(here)
+    assert run_module.check_run(replace(here, data=replace(here.data, max_bad_videos=0.1))).startswith('ok: 16 videos')
+    entries = [dict(name=f'train/{number:05}', label=1) for number in range(16)]
+    write_client_lists(tmp_path / 'lists', [entries[:9], entries[8:]])
+    lists = dict(type='ListsPartitioner', directory=str(tmp_path / 'lists'))
+    config = tiny_config(rounds=1, clients_per_round=2)
+    assert run_module.check_run(replace(config, data=replace(config.data, partition=lists))).startswith(
+        'ok: 16 videos, 17 with those on several clients, on 2 clients (8 to 9 each)')
+
+
 def test_lists_may_not_change_while_a_run_goes_on(tiny_videos, tiny_config, tmp_path, monkeypatch):
     root = tmp_path / 'videos'
     copy_videos(tiny_videos, root)
@@ -464,4 +481,5 @@ def test_a_client_without_held_out_videos_is_left_out_of_the_evaluation(tiny_vid
     record = Record()
     federate(config, tmp_path, hook=record)
     assert record.rounds[0]['test_num-examples'] == sum(row.endswith('test') for row in kept)
-    assert 'client 3: client 3 has no readable held-out videos' in caplog.text
+    assert '3 of 4 clients have held-out videos; the others are not measured' in caplog.text
+    assert 'client 3' not in caplog.text  # nobody asked it

@@ -100,8 +100,8 @@ def test_missing_videos_are_counted_and_listed(ucf, tmp_path):
     assert ("2 videos that no list names were left out, such as 'Archery/v_Archery_g09_c01.avi', 'old/x'") in lines
     assert 'split1: 2 test, 5 train' in lines
     assert missing.read_text() == ('name,class,group,split1,split2,split3\n'
-                                   'Archery/v_Archery_g01_c01.avi,Archery,g01,test,train,train\n'
-                                   'Archery/v_Archery_g02_c01.avi,Archery,g02,train,test,train\n')
+                                   'Archery/v_Archery_g01_c01.avi,Archery,Archery_g01,test,train,train\n'
+                                   'Archery/v_Archery_g02_c01.avi,Archery,Archery_g02,train,test,train\n')
     prepared(ucf, touch(root, *ucf_names()))
     assert not missing.exists()
 
