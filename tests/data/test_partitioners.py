@@ -146,10 +146,11 @@ BY_CLASS = [ClassBlocksPartitioner(4, 2), DirichletPartitioner(3, 0.5), ShardsPa
 
 
 def labelled(labels, prefix='', extension='.mp4'):
-    return [Video(f'{prefix}{index:03}{extension}', int(label), {}, index + 2) for index, label in enumerate(labels)]
+    return [Video(f'{prefix}{index:03}{extension}', int(label), dict(site=str(label)), index + 2) for index, label in enumerate(labels)]
 
 
-@pytest.mark.parametrize('partitioner', [IIDPartitioner(5), *BY_CLASS], ids=lambda scheme: type(scheme).__name__)
+@pytest.mark.parametrize('partitioner', [IIDPartitioner(5), ColumnPartitioner('site', 3), *BY_CLASS],
+                         ids=lambda scheme: type(scheme).__name__)
 @settings(deadline=None, max_examples=25)
 @given(data=st.data(), seed=st.integers(0, 2**63))
 def test_shuffled_lists_give_the_same_clients(partitioner, data, seed):
