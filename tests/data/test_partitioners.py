@@ -146,7 +146,8 @@ BY_CLASS = [ClassBlocksPartitioner(4, 2), DirichletPartitioner(3, 0.5), ShardsPa
 
 
 def labelled(labels, prefix='', extension='.mp4'):
-    return [Video(f'{prefix}{index:03}{extension}', int(label), dict(site=str(label)), index + 2) for index, label in enumerate(labels)]
+    return [Video(f'{prefix}{index:03}{extension}', int(label), dict(site=str(label)), index + 2)
+            for index, label in enumerate(labels)]
 
 
 @pytest.mark.parametrize('partitioner', [IIDPartitioner(5), ColumnPartitioner('site', 3), *BY_CLASS],
