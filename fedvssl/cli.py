@@ -95,7 +95,7 @@ def stopping_on_signals() -> Iterator[None]:
 
     def stop(number: int, frame: object) -> None:
         raise Interrupted(f'{signal.Signals(number).name}: stopped; pretraining continues from its last '
-                          f'finished round with --resume, other tools start again')
+                          f'finished round with --resume; run other tools again')
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -2,16 +2,14 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fedvssl.commit import write_file
+from fedvssl.data.list_files import UNPRINTABLE
 from fedvssl.findings import Finding
 
 FINDINGS_FILE, QUARANTINE_FILE, CACHE_FILE = 'findings.csv', 'quarantine.csv', 'cache.sqlite3'
-
-_BREAKS = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff]')  # what no value of a list may contain
 
 
 def write_findings(directory: Path, findings: Iterable[Finding]) -> Path:
@@ -37,6 +35,6 @@ def _write_csv(file: Path, header: list[str], rows: Iterable[Iterable[str]]) -> 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
     writer.writerow(header)
-    writer.writerows([_BREAKS.sub('?', value) for value in row] for row in rows)
+    writer.writerows([UNPRINTABLE.sub('?', value) for value in row] for row in rows)
     write_file(file, text.getvalue().encode())
     return file

@@ -21,7 +21,7 @@ SHOWN_FAULTS = 20
 BLANK = ' \t\r\n'
 INTEGER = re.compile(r'[+-]?[0-9]+')
 # A control character in a value is a wrong separator or damage; a lone surrogate cannot be written in UTF-8.
-_UNPRINTABLE = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff]')
+UNPRINTABLE = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff]')
 
 
 class Faults:
@@ -114,19 +114,27 @@ def _read(file: Path) -> bytes:
     return data
 
 
-def _text_lines(data: bytes, faults: Faults) -> Iterator[tuple[int, str]]:
-    """Yields the number and text of every line that is neither blank nor undecodable."""
-    for line, raw in enumerate(data.split(b'\n'), 1):
+def decoded_lines(data: bytes) -> Iterator[tuple[int, str, str]]:
+    """Yields number, text and fault (empty if there is none) of every line that is not blank."""
+    for line, raw in enumerate(data.removeprefix(b'\xef\xbb\xbf').split(b'\n'), 1):
         if b'\0' in raw:
-            faults.add(line, 'contains a NUL byte; is this a text file in UTF-8?')
+            yield line, '', 'contains a NUL byte; is this a text file in UTF-8?'
             continue
         try:
             text = raw.decode().rstrip(BLANK)
         except UnicodeDecodeError as error:
-            faults.add(line, f'byte 0x{raw[error.start]:02x} at position {error.start + 1} is not UTF-8; '
-                             'save the file as UTF-8')
+            yield line, '', (f'byte 0x{raw[error.start]:02x} at position {error.start + 1} is not UTF-8; save the file '
+                             'as UTF-8')
             continue
         if text.strip():
+            yield line, text, ''
+
+
+def _text_lines(data: bytes, faults: Faults) -> Iterator[tuple[int, str]]:
+    for line, text, fault in decoded_lines(data):
+        if fault:
+            faults.add(line, fault)
+        else:
             yield line, text
 
 
@@ -243,7 +251,7 @@ _PARSERS = {'.csv': _parse_csv, '.json': _parse_json, '.txt': _parse_txt}
 
 def _check_text(row: Row, faults: Faults) -> None:
     for value in (row.path, row.label or '', *row.columns.values()):
-        found = _UNPRINTABLE.search(value)
+        found = UNPRINTABLE.search(value)
         if found:
             faults.add(row.line, f'{quoted(value)} contains the character U+{ord(found[0]):04X}')
 

@@ -103,9 +103,11 @@ def class_blocks(labels: np.ndarray, num_clients: int, classes_per_client: int, 
     parts: list[list[np.ndarray]] = [[] for _ in range(num_clients)]
     for block in range(num_blocks):
         for label in (*smallest[block], *largest[block]):
+            if len(members[label]) < holders:
+                raise DataListError(f'num_clients={num_clients}: {holders} clients are to share class {label} (counted '
+                                    f'from 0), which has {len(members[label])} videos; use fewer clients')
             positions = generator(seed, 'partition', 'class', int(label)).permutation(members[label])
-            what = f'videos of class {label} (counted from 0), which {holders} clients are to share'
-            for holder, share in enumerate(_slices(positions, holders, what)):
+            for holder, share in enumerate(_slices(positions, holders, 'videos')):
                 parts[block + holder * num_blocks].append(np.sort(share))
     return [np.concatenate(shares) for shares in parts]
 

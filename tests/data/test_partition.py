@@ -104,7 +104,7 @@ def test_class_blocks_pair_the_smallest_with_the_largest():
     (4, 2, '6 classes, 2 per client, make 3 blocks, which 4 clients cannot share evenly; use a multiple of 3'),
     (6, 0, 'classes_per_client=0 does not divide'),
     (0, 2, 'num_clients=0 must be at least 1'),
-    (60, 2, r'only 5 videos of class 0 \(counted from 0\), which 20 clients are to share: client 0'),
+    (60, 2, r'num_clients=60: 20 clients are to share class 0 \(counted from 0\), which has 5 videos'),
 ])
 def test_class_blocks_that_do_not_come_out_even(num_clients, per_client, message):
     with pytest.raises(DataListError, match=message):

@@ -97,8 +97,7 @@ def test_names_without_their_class(run):
     (text(ROWS).encode() + b'class_1/\xff 1\n', r'list.txt:27: byte 0xff at position 9 is not UTF-8'),
     (b'class_1/x\nclass_1/y\n', 'list.txt: has no labels'),
     ([('class_1/x', 1)], 'classes_per_client=2 does not divide the 1 classes'),
-    ([ROWS[0], *ROWS[5:]], r'num_clients=2, but there are only 1 videos of class 0 \(counted from 0\), which 2 clients '
-                           'are to share: client 0 would have no data'),
+    ([ROWS[0], *ROWS[5:]], r'num_clients=4: 2 clients are to share class 0 \(counted from 0\), which has 1 videos'),
 ])
 def test_bad_lists_write_nothing(run, rows, message, tmp_path):
     with pytest.raises(DataListError, match=message):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedvssl.data.list_files import SHOWN_FAULTS, quoted
+from fedvssl.data.list_files import SHOWN_FAULTS, decoded_lines, quoted
 from fedvssl.data.prepare.archives import is_archive, unpack
 from fedvssl.errors import DataListError
 
@@ -59,19 +59,11 @@ class ListFile:
 
     def lines(self, problems: Problems) -> Iterator[tuple[str, str]]:
         """Yields place (``file:line``) and text of every line that is not blank; there must be one."""
-        number = 0
-        for number, raw in enumerate(self.data.removeprefix(b'\xef\xbb\xbf').split(b'\n'), 1):
-            if raw.strip():
-                place = f'{self.name}:{number}'
-                try:
-                    text = raw.decode().strip()
-                except UnicodeDecodeError as error:
-                    problems.add(place, f'byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8')
-                    continue
-                if '\0' in text:
-                    problems.add(place, 'contains a NUL byte; is this a text file in UTF-8?')
-                    continue
-                yield place, text
+        for number, text, fault in decoded_lines(self.data):
+            if fault:
+                problems.add(f'{self.name}:{number}', fault)
+            else:
+                yield f'{self.name}:{number}', text.strip()
         if not self.data.strip():
             problems.add(self.name, 'is empty; take it from the official archive again')
 

@@ -22,13 +22,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Self
 
-from fedvssl.data.list_files import quoted
+from fedvssl.data.list_files import UNPRINTABLE, quoted
 from fedvssl.data.prepare import rar
 from fedvssl.errors import DataListError
 
 TARS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz')
 _OUTSIDE = re.compile(r'[/\\]|[A-Za-z]:')
-_UNPRINTABLE = re.compile(r'[\x00-\x1f\x7f\ud800-\udfff]')
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 
@@ -176,7 +175,7 @@ def _safe_parts(archive: Path, name: str, kind: str) -> tuple[str, ...]:
     """Returns the components of a member's path; none for a directory and for a hidden file."""
     parts = tuple(part for part in re.split(r'[/\\]', name) if part not in ('', '.'))
     fault = ('is absolute' if _OUTSIDE.match(name) else 'contains ".."' if '..' in parts
-             else 'contains an unprintable character' if _UNPRINTABLE.search(name)
+             else 'contains an unprintable character' if UNPRINTABLE.search(name)
              else 'is a link or a device' if kind == 'link or device' else '')
     if fault:
         raise DataListError(f'{archive}: its member {quoted(name)} {fault}; such archives are not unpacked. '

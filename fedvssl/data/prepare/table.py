@@ -188,5 +188,6 @@ def _found(catalogue: Catalogue, located: Located, missing: int, out: Path) -> l
         counts = Counter(video.values[position] for video, path in zip(catalogue.videos, located.paths, strict=True)
                          if path)
         lines.append(f'{column}: ' + ', '.join(f'{count:,} {part}' for part, count in sorted(counts.items())))
-    lines.append(f'{out}: {total - missing:,} videos, {len(catalogue.classes)} classes')
+    present = len({video.class_name for video, path in zip(catalogue.videos, located.paths, strict=True) if path})
+    lines.append(f'{out}: {total - missing:,} videos of {present} of {len(catalogue.classes)} classes')
     return lines

@@ -31,7 +31,7 @@ def test_golden(lists, root):
     assert [row['class'] for row in rows[::3]] == UCF_ORDER  # classInd's order, in which case does not count
     assert lines == ['UCF-101: 9 of 9 found', 'note: 3 classes, where UCF-101 as published has 101',
                      'split1: 3 test, 6 train', 'split2: 3 test, 6 train', 'split3: 3 test, 6 train',
-                     f'{root}/annotations.csv: 9 videos, 3 classes',
+                     f'{root}/annotations.csv: 9 videos of 3 of 3 classes',
                      f'--cfg-options data.root={root} data.annotations=annotations.csv data.split_column=split1']
 
 
@@ -100,7 +100,7 @@ def test_bad_lines_are_named(lists, refused, file, old, new, place, reason):
 
 def test_bytes_that_are_not_utf8(lists, refused):
     (lists / 'testlist02.txt').write_bytes(b'Archery/v_Archery_g02_c01.avi\r\nArch\xe9ry/x.avi\r\n')
-    assert 'byte 0xe9 is not UTF-8' in refused(lambda: ucf101.read(lists), 'testlist02.txt:2')
+    assert 'byte 0xe9 at position 5 is not UTF-8' in refused(lambda: ucf101.read(lists), 'testlist02.txt:2')
 
 
 def test_harmless_variants_read_the_same(lists):
