@@ -43,6 +43,8 @@ def check_pretraining(config: RunConfig) -> str:
         FedVSSLError: For whatever is wrong.
     """
     with closing(Pretraining(config.centralised())) as job:
+        for phase in filter(None, (job.train, job.test)):
+            phase.dataset.check_files(job.config.data.max_bad_videos)
         state, settings = job.state(0, {}), job.settings
         size = sum(tensor.nbytes for tensor in state.tensors.values())
         held_out = f', {len(job.test.dataset)} held out' if job.test else ''

@@ -352,6 +352,16 @@ def test_a_target_that_an_augmentation_makes_will_do(tiny_videos):
     assert check_pretraining(from_dict(values)).startswith('ok: 16 videos, 8 held out, 2 epochs of 4 steps')
 
 
+def test_a_check_counts_missing_videos(tiny_videos, tmp_path):
+    values = tiny_values(tiny_videos)
+    values['training'] = dict(epochs=1)
+    list_file = tmp_path / 'list.csv'
+    list_file.write_text('path,split\ntrain/00000.mp4,train\ntrain/none.mp4,train\ntest/00000.mp4,test\n')
+    values['data'] |= dict(annotations=str(list_file))
+    with pytest.raises(BadVideosError, match='1 of 2 videos are missing, such as train/none.mp4; that is more than'):
+        check_pretraining(from_dict(values))
+
+
 def test_a_diverging_run_ends_and_keeps_its_last_good_epoch(references, tiny_videos, tmp_path):
     """The learning rate jumps to 1e27 after the first of three epochs."""
     config, record = central(tiny_videos, schedule=dict(type='StepSchedule', milestones=[1 / 3], gamma=1e30)), Record()

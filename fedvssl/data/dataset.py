@@ -116,6 +116,21 @@ class ClipDataset:
             return frames.reshape(*places_MT.shape, *frames.shape[1:])
         return frames[places.reshape(places_MT.shape)]
 
+    def check_files(self, limit: float) -> None:
+        """Refuses a run that would stop because too many of its videos are not there; a look at each, no decoding.
+
+        Args:
+            limit: Accepted share, 0..1.
+
+        Raises:
+            BadVideosError: Naming the first of them.
+        """
+        missing = [video.path for video in self.videos if not (self.root / video.path).exists()]
+        if len(missing) > limit * len(self):
+            raise BadVideosError(f'{self.root}: {len(missing)} of {len(self)} videos are missing, such as '
+                                 f'{missing[0]}; that is more than max_bad_videos = {limit:g} allows, see '
+                                 f'tools/doctor.py data')
+
     def check_bad(self, limit: float, total: int | None = None) -> None:
         """Stops the run when too many videos were unreadable.
 

@@ -12,12 +12,12 @@ import numpy as np
 from flwr.app import Context, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedvssl.config import DataConfig, FederationConfig, RunConfig, config_hash, identity
+from fedvssl.config import FederationConfig, RunConfig, config_hash, identity
 from fedvssl.data.dataset import ClipDataset, build_dataset, list_digests, read_videos, without_labels
 from fedvssl.data.partition import Partition, digest
 from fedvssl.data.partitioners import build_held_out, build_partitions
 from fedvssl.environment import describe_environment
-from fedvssl.errors import BadVideosError, ConfigError, suggest
+from fedvssl.errors import ConfigError, suggest
 from fedvssl.federated.client import build_client_app
 from fedvssl.federated.engines.answer import RUN_ID
 from fedvssl.federated.engines.local import LocalGrid
@@ -43,7 +43,8 @@ def check_run(config: RunConfig) -> str:
     config = config.federated()
     settings: FederationConfig = config.section('federation')
     data = _check_data(config)
-    _require_files(config.data, data)
+    for dataset in data.datasets:
+        dataset.check_files(config.data.max_bad_videos)
     sizes = [len(indices) for indices in data.partitions]
     build_cohorts(settings, config.seed, len(sizes))
     state = initial_state(config, build_strategy(settings))
@@ -146,20 +147,6 @@ class _Data:
     partitions: Partition
     datasets: list[ClipDataset]
     tested: frozenset[int]
-
-
-def _require_files(data: DataConfig, found: _Data) -> None:
-    """Refuses a run that would stop because too many of its videos are not there.
-
-    Raises:
-        BadVideosError: Naming the first of them.
-    """
-    for dataset in found.datasets:
-        missing = [video.path for video in dataset.videos if not (dataset.root / video.path).exists()]
-        if len(missing) > data.max_bad_videos * len(dataset):
-            raise BadVideosError(f'{dataset.root}: {len(missing)} of {len(dataset)} videos are missing, such as '
-                                 f'{missing[0]}, more than max_bad_videos = {data.max_bad_videos:g} allows; see '
-                                 f'tools/doctor.py data')
 
 
 def _check_data(config: RunConfig) -> _Data:

@@ -429,7 +429,7 @@ def test_a_check_counts_missing_videos_and_overlaps(tiny_videos, tiny_config, tm
     config = tiny_config(rounds=1)
     (root / 'train/00003.avi').unlink()
     here = replace(config, data=replace(config.data, root=str(root)))
-    with pytest.raises(BadVideosError, match='1 of 16 videos are missing, such as train/00003.avi, more than'):
+    with pytest.raises(BadVideosError, match='1 of 16 videos are missing, such as train/00003.avi; that is more than'):
         run_module.check_run(here)
     assert run_module.check_run(replace(here, data=replace(here.data, max_bad_videos=0.1))).startswith('ok: 16 videos')
     entries = [dict(name=f'train/{number:05}', label=1) for number in range(16)]
