@@ -138,7 +138,7 @@ def write_commit(directory: Path, files: Mapping[str, bytes]) -> None:
         for name, content in contents.items():
             _write_file(temporary / name, content)
             crash_point(f'written:{name}')
-        _fsync_directory(temporary)
+        fsync_directory(temporary)
         crash_point('before-rename')
         _put_in_place(temporary, directory)
     except OSError as error:
@@ -253,7 +253,7 @@ def _put_in_place(temporary: Path, directory: Path) -> None:
         if replaces:
             old.rename(directory)
         raise
-    _fsync_directory(directory.parent)
+    fsync_directory(directory.parent)
     crash_point('after-rename')
     shutil.rmtree(old, ignore_errors=True)
 
@@ -297,7 +297,8 @@ def _write_file(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
-def _fsync_directory(directory: Path) -> None:
+def fsync_directory(directory: Path) -> None:
+    """Brings to the disk under which names the files of a directory lie."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fsync(descriptor)

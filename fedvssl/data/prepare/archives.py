@@ -12,10 +12,8 @@ a class) is unpacked too, except a .zip: that holds the frames of one video and 
 """
 
 import contextlib
-import errno
 import io
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -24,7 +22,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
-from fedvssl.commit import fsync, write_json
+from fedvssl.commit import fsync, fsync_directory, write_json
 from fedvssl.data.prepare.members import Member, kind_of, members, reporting_damage, verify
 from fedvssl.data.prepare.walk import IMAGES, VIDEOS
 from fedvssl.errors import DataListError, StorageError
@@ -182,14 +180,7 @@ class _Work:
         folders = {folder for taken in self.taken_folders for folder in (taken, *taken.parents)
                    if folder.is_relative_to(self.directory) and folder.is_dir()}  # those of inner archives are gone
         for folder in sorted(folders):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                fsync(descriptor)
-            except OSError as error:
-                if error.errno != errno.EINVAL:  # how file systems that cannot sync a directory say so
-                    raise
-            finally:
-                os.close(descriptor)
+            fsync_directory(folder)
 
 
 def _in_common(stream: IO[bytes] | io.FileIO, file: Path) -> tuple[int, bytes]:
