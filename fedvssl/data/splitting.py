@@ -83,13 +83,13 @@ def split(options: SplitOptions) -> Iterator[str]:
     described = statistics(parts, listed.labels)
     yield from summary(described)
     entries = listed.entries(parts, options.without_class)
-    made = None if options.save_manifest is None else _manifest(listed, scheme, parts, options.save_manifest)
+    new_reference = None if options.save_manifest is None else _reference(listed, options.save_manifest)
     written = write_client_lists(options.out_path, entries, options.overwrite)
     yield f'{options.out_path}: {len(parts)} files, {written} of them written, {len(parts) - written} already there'
     yield from _report(options, listed, scheme, parts, difference, written)
-    if made is not None and options.save_manifest is not None:
-        made[0].save(options.save_manifest)
-        made[1].save(options.save_manifest.with_name(REFERENCE))
+    if options.save_manifest is not None and new_reference is not None:
+        SplitManifest(scheme, new_reference.sha256, described, parts).save(options.save_manifest)
+        new_reference.save(options.save_manifest.with_name(REFERENCE))
         yield f'{options.save_manifest}: written'
 
 
@@ -119,14 +119,13 @@ def _hint(scheme: Mapping[str, Any], reference: Path) -> Iterator[str]:
                    f'--manifest {file} keeps them and skips what is missing')
 
 
-def _manifest(listed: NamedList, scheme: Mapping[str, Any], parts: Partition,
-              file: Path) -> tuple[SplitManifest, ReferenceList]:
-    """Returns a manifest of a split and its reference list, if that may lie beside it."""
+def _reference(listed: NamedList, manifest: Path) -> ReferenceList:
+    """Returns the list as the reference of a manifest, if it may lie beside it."""
     reference = ReferenceList.of(listed.names, listed.labels, listed.label_base)
-    beside = file.with_name(REFERENCE)
+    beside = manifest.with_name(REFERENCE)
     if beside.exists() and ReferenceList.load(beside).sha256 != reference.sha256:
         raise StorageError(f'{beside}: is the reference of another list; save the manifest in another directory')
-    return SplitManifest(dict(scheme), reference.sha256, statistics(parts, listed.labels), parts), reference
+    return reference
 
 
 def _report(options: SplitOptions, listed: NamedList, scheme: Mapping[str, Any], parts: Partition,
@@ -136,6 +135,6 @@ def _report(options: SplitOptions, listed: NamedList, scheme: Mapping[str, Any],
                      difference_from_reference=difference and difference.described(listed.names))
         for file in write_partition_report(options.out_path, parts, listed.labels, about):
             yield f'{file}: written'
-    elif written:
-        for file in report_files(options.out_path):  # of another split
+    elif written and options.overwrite:
+        for file in report_files(options.out_path):  # of the split that was there
             file.unlink(missing_ok=True)

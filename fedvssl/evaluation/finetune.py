@@ -15,7 +15,7 @@ from fedvssl import rng
 from fedvssl.commit import write_json
 from fedvssl.config import RunConfig, TrainingConfig, config_hash, identity
 from fedvssl.data.annotations import Video
-from fedvssl.data.dataset import build_dataset, read_videos
+from fedvssl.data.dataset import build_dataset, list_digests, read_videos
 from fedvssl.data.loader import ClipLoader
 from fedvssl.environment import describe_environment
 from fedvssl.errors import ConfigError, DataListError
@@ -128,7 +128,8 @@ def finetune(config: RunConfig, work_dir: Path, pretrained: str | None, hook: Ho
         task='finetune', pretrained=pretrained, seed=config.seed, train_videos=len(job.train),
         last=reports[job.settings.epochs], best={**reports[best], 'epoch': best},
         bad_videos={**job.train.bad, **job.test.bad}, seconds=outcome['seconds'],
-        config_hash=config_hash(config), config=identity(config), environment=describe_environment())
+        config_hash=config_hash(config), config=identity(config), lists=list_digests(config.data),
+        environment=describe_environment())
     write_json(work_dir / RESULT_FILE, result)
     hook.after_run(dict(top1=result['last']['top1'], top5=result['last']['top5'],
                         mean_class=result['last']['mean_class'], n=result['last']['n'],

@@ -116,12 +116,10 @@ def test_another_split_is_not_overwritten(run):
 def test_a_manifest_finds_its_clients_in_another_list(run, tmp_path):
     manifest = tmp_path / 'manifests/split.npz'
     _, clients = run(ROWS, save_manifest=manifest)
-    mine = [(name, label) for name, label in ROWS[::-1] if name not in ('class_2/video_1', 'class_2/video_2')]
-    mine[0] = (mine[0][0], 3)
-    mine[1] = ('class_4/mine', 4)
-    (tmp_path / 'mine.txt').write_text(text([(name, label) for name, label in mine if name != mine[0][0]]))
-    lines, found = run([row for row in mine if row[0] != mine[0][0]], out='mine', manifest=manifest)
-    here = {name for name, _ in mine[2:]}
+    gone = {'class_2/video_1', 'class_2/video_2', 'class_4/video_6', 'class_4/video_7'}
+    here = {name for name, _ in ROWS} - gone
+    lines, found = run([('class_4/mine', 4), *(row for row in ROWS[::-1] if row[0] in here)], out='mine',
+                       manifest=manifest)
     assert found == [[row for row in client if row[0] in here] for client in clients]
     assert lines[1:6] == [
         f'the list has 23 videos, {manifest.parent}/list.npz 26, in another order',
@@ -158,6 +156,10 @@ def test_an_incomplete_list_is_told_of_the_manifest(run, tmp_path):
 
 
 def test_a_report_of_another_split_does_not_stay(run, tmp_path):
+    (tmp_path / 'own').mkdir()
+    (tmp_path / 'own/report.json').write_bytes(b'mine')
+    run(ROWS, out='own')
+    assert (tmp_path / 'own/report.json').read_bytes() == b'mine'
     run(ROWS, report=True)
     run(ROWS, DISJOINT | dict(num_clients=2), overwrite=True)
     assert sorted(file.name for file in (tmp_path / 'out').iterdir()) == ['client_dist1.json', 'client_dist2.json']

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from fedvssl.config import config_hash, from_dict
+from fedvssl.data.dataset import list_digests
 from fedvssl.errors import BadVideosError, CheckpointError, ConfigError, DataListError
 from fedvssl.evaluation import finetune as module
 from fedvssl.evaluation.finetune import FineTuning, finetune
@@ -62,6 +63,7 @@ def test_the_result_file_says_it_all(scratch):
     assert last['top1'] <= last['top5'] <= 1 and last['mean_class'] == last['top1']  # one test video a class
     assert result['train_videos'] == 16 and result['pretrained'] is None and result['bad_videos'] == {}
     assert result['config_hash'] == config_hash(config) and result['config']['training']['epochs'] == 2
+    assert result['lists'] == list_digests(config.data) != {}
     assert result['environment']['packages']['torch'] == torch.__version__
     assert record.info['weights'] == 'random' and record.end['top1'] == last['top1']
     assert [metrics['test_accuracy'] for metrics in record.rounds][-1] == last['top1']
