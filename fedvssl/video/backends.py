@@ -8,7 +8,8 @@ from types import MappingProxyType
 
 from fedvssl.errors import ConfigError, suggest
 from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError, describe
-from fedvssl.video.reader import FrameReader
+from fedvssl.video.index_cache import IndexCache
+from fedvssl.video.reader import FrameReader, Opening
 
 BACKENDS: Mapping[str, str] = MappingProxyType({
     'pyav': 'fedvssl.video.pyav:PyAVReader',
@@ -20,10 +21,10 @@ BACKENDS: Mapping[str, str] = MappingProxyType({
 
 AUTO = 'auto'
 DEFAULT = 'pyav'
-DEFAULT_TIMEOUT = 20.0
 
 
-def open_video(path: str | os.PathLike[str], backend: str = AUTO, *, timeout: float = DEFAULT_TIMEOUT) -> FrameReader:
+def open_video(path: str | os.PathLike[str], backend: str = AUTO, *, timeout: float = Opening.timeout,
+               indices: IndexCache | None = None) -> FrameReader:
     """Opens a video.
 
     Args:
@@ -31,6 +32,7 @@ def open_video(path: str | os.PathLike[str], backend: str = AUTO, *, timeout: fl
         backend: One of `BACKENDS`, or ``'auto'``: frames for a folder, zip-jpeg for a ``.zip``, else PyAV; never
             decord (it is wrong on some files, and hangs on others).
         timeout: Seconds after which a backend that runs in a process of its own is killed. The others ignore it.
+        indices: Where frame indices are kept; without it, each is made anew.
 
     Raises:
         VideoDecodeError: If the file cannot be used, for whatever cause.
@@ -47,14 +49,18 @@ def open_video(path: str | os.PathLike[str], backend: str = AUTO, *, timeout: fl
     name = fitting if backend == AUTO else backend
     module, _, reader = BACKENDS[name].partition(':')
     reader_class = getattr(importlib.import_module(module), reader)
+    known = indices.get(path) if indices is not None else None
     try:
-        return reader_class(path, timeout)
+        reader = reader_class(path, Opening(timeout, known))
     except BackendUnavailableError:
         raise
     except Exception as error:  # the decoders raise a dozen unrelated types for damaged files
         reason = error.reason if isinstance(error, VideoDecodeError) else describe(error)
         hint = f"; backend '{AUTO}' would take '{fitting}'" if fitting not in (name, DEFAULT) else ''
         raise VideoDecodeError(path, name, reason + hint) from error
+    if indices is not None and known is None and reader.index is not None:
+        indices.put(path, reader.index)
+    return reader
 
 
 def _choose(path: Path) -> str:

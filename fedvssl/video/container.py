@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError, describe
-from fedvssl.video.reader import check_regular_file
+from fedvssl.video.files import check_regular_file
 
 if TYPE_CHECKING:
     import av

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from fedvssl.video.child import ChildGoneError, ChildProcess
-from fedvssl.video.container import VideoFile
 from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError
-from fedvssl.video.index import FrameIndex, build_index
-from fedvssl.video.reader import FrameReader
+from fedvssl.video.index import FrameIndex
+from fedvssl.video.indexing import index_of
+from fedvssl.video.pixels import FrameStack
+from fedvssl.video.reader import FrameReader, Opening, Size
 
 _NUMBERED_RIGHT = frozenset({'mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'avi'})
 
@@ -28,10 +29,7 @@ class DecordReader(FrameReader):
 
     Args:
         path: The file.
-        timeout: Seconds after which the child is killed.
-
-    Attributes:
-        index: The frame index.
+        opening: Its timeout is that of the child.
 
     Raises:
         VideoDecodeError: If the file is not a video, if decord cannot read it, or is known to number its frames
@@ -41,15 +39,11 @@ class DecordReader(FrameReader):
 
     backend = 'decord'
 
-    def __init__(self, path: Path, timeout: float) -> None:
+    def __init__(self, path: Path, opening: Opening) -> None:
         super().__init__(path)
-        self._timeout = timeout
+        self._timeout = opening.timeout
         try:
-            video = VideoFile(path)
-            try:
-                self.index: FrameIndex = build_index(video)
-            finally:
-                video.close()
+            self.index: FrameIndex = opening.known or index_of(path)
         except VideoDecodeError as error:
             raise VideoDecodeError(path, self.backend, error.reason) from error
         if self.index.format not in _NUMBERED_RIGHT:
@@ -64,13 +58,16 @@ class DecordReader(FrameReader):
     def _close(self) -> None:
         """Does nothing: the child serves the thread's next reader."""
 
-    def _decode(self, wanted: np.ndarray) -> np.ndarray:
+    def _decode(self, wanted: np.ndarray, size: Size | None) -> np.ndarray:
         sizes = [(self.index.height, self.index.width, 3), (self.index.width, self.index.height, 3)]  # lying, upright
         header, pixels = self._ask(wanted.tolist(), len(wanted) * int(np.prod(sizes[0])))
         shape = tuple(header.get('shape', ()))
         if shape not in [(len(wanted), *size) for size in sizes] or pixels.size != np.prod(shape):
             raise self._refused(f'decord returns an array {shape} of another video stream or size')
-        return pixels.reshape(shape)
+        stack = FrameStack(len(wanted), size)
+        for slot, frame in enumerate(pixels.reshape(shape)):
+            stack.put(slot, frame)
+        return stack.array()
 
     def _ask(self, indices: list[int], largest: int) -> tuple[dict[str, Any], np.ndarray]:
         # Where timestamps do not tell frames apart, decord gets lost when it seeks, and now and then returns the frame

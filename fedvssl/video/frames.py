@@ -21,8 +21,9 @@ import cv2
 import numpy as np
 
 from fedvssl.video.errors import VideoDecodeError, describe
+from fedvssl.video.files import check_regular_file
 from fedvssl.video.pixels import FrameStack
-from fedvssl.video.reader import FrameReader, check_regular_file
+from fedvssl.video.reader import FrameReader, Opening, Size
 
 MOST_IMAGE_BYTES = 64 << 20
 MOST_PIXELS = 1 << 25  # 8K UHD has 33.2 million
@@ -60,8 +61,8 @@ class _StoredFrames(FrameReader):
     def __len__(self) -> int:
         return len(self._names)
 
-    def _decode(self, wanted: np.ndarray) -> np.ndarray:
-        stack = FrameStack(len(wanted))
+    def _decode(self, wanted: np.ndarray, size: Size | None) -> np.ndarray:
+        stack = FrameStack(len(wanted), size)
         for slot, number in enumerate(wanted):
             name = self._names[number]
             try:
@@ -80,7 +81,7 @@ class FolderReader(_StoredFrames):
 
     Args:
         path: The folder. Links in it are not followed.
-        timeout: Unused: decoding a bounded image takes bounded time.
+        opening: Unused: decoding a bounded image takes bounded time.
 
     Raises:
         VideoDecodeError: If it has no images, their numbering is not whole, or one of them is no regular file.
@@ -89,7 +90,7 @@ class FolderReader(_StoredFrames):
 
     backend = 'frames'
 
-    def __init__(self, path: Path, timeout: float) -> None:
+    def __init__(self, path: Path, opening: Opening) -> None:
         super().__init__(path)
         with os.scandir(path) as entries:
             regular = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
@@ -115,7 +116,7 @@ class ZipReader(_StoredFrames):
 
     Args:
         path: The file. Nothing is extracted, so that its members may have any names.
-        timeout: Unused, as for folders.
+        opening: Unused, as for folders.
 
     Raises:
         VideoDecodeError: If it has no images, or their numbering is not whole.
@@ -124,7 +125,7 @@ class ZipReader(_StoredFrames):
 
     backend = 'zip-jpeg'
 
-    def __init__(self, path: Path, timeout: float) -> None:
+    def __init__(self, path: Path, opening: Opening) -> None:
         super().__init__(path)
         check_regular_file(path, self.backend)
         self._file = _ZipFile(str(path))

@@ -1,36 +1,14 @@
-"""The frame index: it alone says how many frames a video has, and which one is frame i.
+"""The frame index as plain numbers; how it is made: ``indexing.py``, how it is kept: ``index_cache.py``."""
 
-One demux pass collects the packets. Where their presentation timestamps are there, unique, and known to match the
-frames one to one, frame i is the i-th smallest timestamp of the packets that an edit list does not discard.
-Everywhere else the frames are counted: frame i is the i-th one that a decoder delivers when it starts at the first
-packet. That is exact by definition, and slow.
-"""
-
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import NamedTuple
+import json
+import zlib
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 
-from fedvssl.video import h264, mpeg4
-from fedvssl.video.container import BACKEND, VideoFile
-from fedvssl.video.errors import VideoDecodeError
-
-# One packet, one frame. Not VP8, whose alt-ref packets are never displayed, nor anything unknown.
-_ONE_FRAME_PER_PACKET = frozenset({
-    'h264', 'hevc', 'av1', 'vp9', 'mpeg1video', 'mpeg2video', 'mpeg4', 'h263', 'flv1', 'mjpeg', 'gif', 'png', 'ffv1',
-    'huffyuv', 'ffvhuff', 'prores', 'dnxhd', 'rawvideo', 'dvvideo',
-})
-_EVERY_FRAME_IS_KEY = frozenset({'mjpeg', 'png', 'huffyuv', 'ffvhuff', 'prores', 'dnxhd', 'rawvideo', 'dvvideo'})
-_STORES_PRESENTATION_TIMES = frozenset({'mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'mpeg', 'mpegts', 'flv', 'gif'})
-
-
-class _Packet(NamedTuple):
-    position: int
-    pts: int | None
-    key: bool
-    shown: bool
-    cut_off: bool
+_ARRAYS = ('pts', 'positions', 'starts', 'key_pts', 'key_positions')
+_MOST_FRAMES = 1 << 24  # of a video whose index is kept: 77 hours at 60 Hz
 
 
 @dataclass(frozen=True)
@@ -44,6 +22,7 @@ class FrameIndex:
         codec: Name of the codec.
         width: Of the frames as they are stored, before any rotation.
         height: Likewise.
+        strict: Whether the decoder is to refuse what it could only conceal; not where a stream was cut out of another.
         counted_because: Why the frames have to be counted; empty where timestamps name them. If not empty, all arrays
             are.
         pts: Timestamp of each frame, ascending (frames,).
@@ -59,6 +38,7 @@ class FrameIndex:
     codec: str
     width: int
     height: int
+    strict: bool
     counted_because: str
     pts: np.ndarray
     positions: np.ndarray
@@ -72,6 +52,11 @@ class FrameIndex:
         return bool(self.counted_because)
 
     @property
+    def every_frame_is_key(self) -> bool:
+        """Whether any frame can be decoded without the others. False where frames are counted."""
+        return not self.counted and len(self.key_pts) == self.packets == self.frames
+
+    @property
     def open_gop(self) -> bool:
         """Whether a frame that is displayed before a key frame is stored behind it, and may need what came before.
 
@@ -80,99 +65,59 @@ class FrameIndex:
         nearest = np.searchsorted(self.key_positions, self.positions, side='right') - 1
         return bool(np.any(nearest != self.starts))
 
+    def to_bytes(self) -> bytes:
+        """Returns the index in some hundred bytes: a line of JSON, then the differences of neighbours, compressed."""
+        header: dict[str, Any] = {spec.name: getattr(self, spec.name) for spec in fields(self)}
+        arrays = [header.pop(name) for name in _ARRAYS]
+        header['lengths'] = [len(array) for array in arrays]
+        steps = np.concatenate([np.diff(array, prepend=0) for array in arrays]).astype('<i8')
+        return json.dumps(header).encode() + b'\n' + zlib.compress(steps.tobytes(), 6)
 
-def build_index(video: VideoFile) -> FrameIndex:
-    """Makes the index of a video that has just been opened; leaves it at its end.
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Returns the index that `to_bytes` wrote.
 
-    Raises:
-        VideoDecodeError: If there is no frame, or packets are lost.
-        Exception: What PyAV raises for damaged files.
-    """
-    # Chunks of an AVI file whose headers are damaged are passed over in silence; a file without an index lists few.
-    listed = video.listed if video.format == 'avi' else 0
-    packets, one_picture_each, b_pictures = _demux(video)
-    if len(packets) < listed:
-        raise VideoDecodeError(video.path, BACKEND, f'{listed - len(packets)} of {listed} packets are lost')
-    # What the end of the file cuts off cannot be displayed, and nothing behind it needs it.
-    while packets and packets[-1].cut_off:
-        packets.pop()
-    if not any(packet.shown for packet in packets):
-        raise VideoDecodeError(video.path, BACKEND, 'no video frames')
-    reason = _reason_to_count(video, packets, one_picture_each, b_pictures)
-    return _counted(video, len(packets), reason) if reason else _timed(video, packets)
+        Raises:
+            ValueError: If it is damaged, as far as that can be seen.
+        """
+        line, _, packed = data.partition(b'\n')
+        header = json.loads(line)
+        lengths = header.pop('lengths') if isinstance(header, dict) else None
+        types = {spec.name: spec.type for spec in fields(cls) if spec.name not in _ARRAYS}
+        if not isinstance(lengths, list) or {name: type(value) for name, value in header.items()} != types:
+            raise ValueError('not a frame index')
+        frames, keys = (header['frames'], lengths[3]) if not header['counted_because'] else (0, 0)
+        if lengths != [frames, frames, frames, keys, keys] or not 0 < header['frames'] <= _MOST_FRAMES or (
+                keys > header['packets'] or header['packets'] > _MOST_FRAMES):
+            raise ValueError(f'lengths {lengths} do not fit')
+        size = 8 * sum(lengths)
+        steps = np.frombuffer(_unpacked(packed, size), '<i8')
+        arrays = [np.cumsum(part, dtype=np.int64) for part in np.split(steps, np.cumsum(lengths)[:-1])]
+        values: dict[str, Any] = {**header, **dict(zip(_ARRAYS, arrays, strict=True))}
+        index = cls(**values)
+        index._check()
+        return index
 
-
-def _demux(video: VideoFile) -> tuple[list[_Packet], bool, bool]:
-    """Returns all packets, whether each of them surely holds one picture, and whether there are MPEG-4 B-pictures."""
-    packets = []
-    one_picture_each, b_pictures = True, False
-    for position, packet in enumerate(video.packets()):
-        packets.append(_Packet(position, packet.pts, packet.is_keyframe, bool(packet.size) and not packet.is_discard,
-                               packet.is_corrupt))
-        if video.codec == 'h264' and position == 0 and not h264.starts_afresh(bytes(packet), video.extradata):
-            video.tolerate_missing_references()
-        if video.codec == 'mpeg4' and packet.size:
-            data = bytes(packet)
-            one_picture_each = one_picture_each and mpeg4.is_one_picture(data)
-            b_pictures = b_pictures or mpeg4.has_b_picture(data)
-    return packets, one_picture_each, b_pictures
-
-
-def _reason_to_count(video: VideoFile, packets: list[_Packet], one_picture_each: bool, b_pictures: bool) -> str:
-    """Returns why timestamps cannot tell the frames of this video apart, or nothing."""
-    if video.codec not in _ONE_FRAME_PER_PACKET:
-        return f'{video.codec} packets need not be frames'
-    if not one_picture_each:
-        return 'packed or dummy MPEG-4 packets'
-    reorders = video.codec not in _EVERY_FRAME_IS_KEY and (b_pictures or video.codec != 'mpeg4')
-    if reorders and not _has_presentation_times(video):
-        return f'{video.format} does not store presentation timestamps'
-    if not video.strict:
-        return 'H.264 that starts without an IDR picture'
-    if video.codec == 'h264' and video.context.field_order not in (0, 1):  # unknown, progressive
-        return 'interlaced H.264 may store single fields'
-    if any(packet.pts is None for packet in packets if packet.shown or packet.key):
-        return 'missing timestamps'
-    shown = _times(packet for packet in packets if packet.shown)
-    keys = _times(packet for packet in packets if packet.key)
-    if len(set(shown)) < len(shown):
-        return 'repeated timestamps'
-    if not packets[0].key or keys != sorted(set(keys)):
-        return 'key frames out of order'
-    if min(shown) < keys[0]:
-        return 'frames before the first key frame'
-    return ''
+    def _check(self) -> None:
+        if self.counted:
+            return
+        rising = all(len(array) and np.all(np.diff(array) > 0) for array in (self.pts, self.key_pts,
+                                                                             self.key_positions))
+        if not (rising and _within(self.starts, len(self.key_pts)) and _within(self.positions, self.packets)
+                and _within(self.key_positions, self.packets)):
+            raise ValueError('numbers that cannot be')
 
 
-def _times(packets: Iterable[_Packet]) -> list[int]:
-    return [packet.pts for packet in packets if packet.pts is not None]
+def _within(numbers: np.ndarray, count: int) -> bool:
+    return bool(numbers.min() >= 0 and numbers.max() < count)
 
 
-def _has_presentation_times(video: VideoFile) -> bool:
-    # A FOURCC in Matroska marks a stream taken over from AVI: its times are those of decoding.
-    from_avi = video.format == 'matroska,webm' and video.context.codec_tag.strip('\0') != ''
-    return video.format in _STORES_PRESENTATION_TIMES and not from_avi
-
-
-def _counted(video: VideoFile, packets: int, reason: str) -> FrameIndex:
-    frames = sum(1 for _ in video.frames(packets))
-    if not frames:
-        raise VideoDecodeError(video.path, BACKEND, 'no frame can be decoded')
-    none = np.empty(0, np.int64)
-    return FrameIndex(frames, packets, video.format, video.codec, video.context.width, video.context.height, reason,
-                      none, none, none, none, none)
-
-
-def _timed(video: VideoFile, packets: list[_Packet]) -> FrameIndex:
-    keys = [packet for packet in packets if packet.key]
-    shown = [packet for packet in packets if packet.shown]
-    pts, positions = np.array(_times(shown), np.int64), np.array([packet.position for packet in shown], np.int64)
-    key_pts, key_positions = np.array(_times(keys), np.int64), np.array([packet.position for packet in keys], np.int64)
-    order = np.argsort(pts)
-    pts, positions = pts[order], positions[order]
-    # From a key frame one can decode what is stored behind it and displayed after it: in an open GOP, frames that are
-    # stored behind it and displayed before it refer to frames before it.
-    starts = np.minimum(np.searchsorted(key_positions, positions, side='right'),
-                        np.searchsorted(key_pts, pts, side='right')) - 1
-    return FrameIndex(len(shown), len(packets), video.format, video.codec, video.context.width, video.context.height,
-                      '', pts, positions, starts, key_pts, key_positions)
+def _unpacked(packed: bytes, size: int) -> bytes:
+    unpacker = zlib.decompressobj()
+    try:
+        data = unpacker.decompress(packed, size) if size else b''
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if len(data) != size:
+        raise ValueError(f'{len(data)} bytes instead of {size}')
+    return data

@@ -1,8 +1,11 @@
-"""Decoded frames as upright RGB arrays."""
+"""Decoded frames as upright RGB arrays, in the size in which they are wanted."""
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
+
+from fedvssl.video.reader import Size
 
 if TYPE_CHECKING:
     import av
@@ -32,13 +35,18 @@ def to_rgb(frame: 'av.VideoFrame', reformatter: 'VideoReformatter') -> np.ndarra
 class FrameStack:
     """Collects the frames of one request, in any order, into one array.
 
+    A frame is resized (OpenCV's bilinear interpolation, as in the published code) as soon as it is there. Scaling while
+    colours are converted, as libswscale can, is slower than the two one after the other.
+
     Args:
         count: How many frames there will be.
+        size: What they are resized to, if at all.
     """
 
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._frames: np.ndarray | None = None
+    def __init__(self, count: int, size: Size | None = None) -> None:
+        self._count, self._size = count, size
+        self._frame_shape: tuple[int, ...] = ()
+        self._frames = np.empty(0, np.uint8)
 
     def put(self, slot: int, rgb: np.ndarray) -> None:
         """Stores a frame (H, W, 3).
@@ -46,14 +54,24 @@ class FrameStack:
         Raises:
             ValueError: If it is not of the size of the others.
         """
-        if self._frames is None:
-            self._frames = np.empty((self._count, *rgb.shape), np.uint8)
-        if rgb.shape != self._frames.shape[1:]:
-            sizes = ' and '.join(f'{width}x{height}' for height, width, _ in (self._frames.shape[1:], rgb.shape))
+        if not self._frame_shape:
+            self._begin(rgb.shape)
+        if rgb.shape != self._frame_shape:
+            sizes = ' and '.join(f'{width}x{height}' for height, width, _ in (self._frame_shape, rgb.shape))
             raise ValueError(f'frames of different sizes: {sizes}')
-        self._frames[slot] = rgb
+        place = self._frames[slot]
+        if place.shape == rgb.shape:
+            place[:] = rgb
+        else:
+            cv2.resize(rgb, place.shape[1::-1], dst=place, interpolation=cv2.INTER_LINEAR)
+
+    def _begin(self, shape: tuple[int, ...]) -> None:
+        height, width, channels = shape
+        if self._size is not None:
+            width, height = self._size(width, height) if callable(self._size) else self._size
+        self._frame_shape, self._frames = shape, np.empty((self._count, height, width, channels), np.uint8)
 
     def array(self) -> np.ndarray:
         """Returns the frames (count, H, W, 3); every slot must have been filled."""
-        assert self._frames is not None
+        assert self._frame_shape
         return self._frames

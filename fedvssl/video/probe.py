@@ -15,7 +15,8 @@ from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError, desc
 from fedvssl.video.extent import missing_bytes
 from fedvssl.video.facts import Facts, Trouble
 from fedvssl.video.header import read_header, unevenness
-from fedvssl.video.index import FrameIndex, build_index
+from fedvssl.video.index import FrameIndex
+from fedvssl.video.indexing import build_index
 
 Found = dict[str, Any]
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from fedvssl.video.container import BACKEND, VideoFile, load_av
 from fedvssl.video.errors import VideoDecodeError
-from fedvssl.video.index import FrameIndex, build_index
+from fedvssl.video.index import FrameIndex
+from fedvssl.video.indexing import build_index
 from fedvssl.video.pixels import FrameStack, to_rgb
-from fedvssl.video.reader import FrameReader
+from fedvssl.video.reader import FrameReader, Opening, Size
 
 if TYPE_CHECKING:
     import av
@@ -23,8 +24,8 @@ _SEEKABLE_FORMATS = frozenset({'mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'avi'
 # H.264 and HEVC.
 _LONGEST_DELAY = 32
 
-# Decoding so many packets on is cheaper than seeking.
-_WORTH_A_SEEK = 8
+# Decoding so many packets on is cheaper than seeking; so is passing over so many.
+_WORTH_A_SEEK, _WORTH_A_SEEK_OVER = 8, 128
 
 _FROM_THE_START = -1
 
@@ -38,10 +39,7 @@ class PyAVReader(FrameReader):
 
     Args:
         path: The file.
-        timeout: Unused: libavcodec runs in this process.
-
-    Attributes:
-        index: The frame index.
+        opening: Its timeout is not used: libavcodec runs in this process.
 
     Raises:
         VideoDecodeError: If the file is not a video or holds no frame.
@@ -50,12 +48,14 @@ class PyAVReader(FrameReader):
 
     backend = BACKEND
 
-    def __init__(self, path: Path, timeout: float) -> None:
+    def __init__(self, path: Path, opening: Opening) -> None:
         super().__init__(path)
         self._av = load_av()
         self._video = VideoFile(path)
         try:
-            self.index: FrameIndex = build_index(self._video)
+            self.index: FrameIndex = opening.known or build_index(self._video)
+            if not self.index.strict:
+                self._video.tolerate_missing_references()
             self._reformatter = self._av.video.reformatter.VideoReformatter()
         except BaseException:
             self._video.close()
@@ -67,8 +67,8 @@ class PyAVReader(FrameReader):
     def _close(self) -> None:
         self._video.close()
 
-    def _decode(self, wanted: np.ndarray) -> np.ndarray:
-        stack = FrameStack(len(wanted))
+    def _decode(self, wanted: np.ndarray, size: Size | None) -> np.ndarray:
+        stack = FrameStack(len(wanted), size)
         if self.index.counted:
             self._count(wanted, stack)
         else:
@@ -100,11 +100,12 @@ class PyAVReader(FrameReader):
         if index.format not in _SEEKABLE_FORMATS:
             yield list(range(len(wanted)))
             return
+        worth = _WORTH_A_SEEK_OVER if index.every_frame_is_key else _WORTH_A_SEEK
         run: list[int] = []
         for slot, number in enumerate(wanted):
             if run:
                 skipped = index.key_positions[index.starts[number]] - index.positions[wanted[run[-1]]]
-                if skipped > _WORTH_A_SEEK:
+                if skipped > worth:
                     yield run
                     run = []
             run.append(slot)
@@ -143,6 +144,7 @@ class PyAVReader(FrameReader):
         last = int(index.positions[np.searchsorted(index.pts, list(pending))].max())
         packets, position, first_pts = self._packets_from(key)
         skip = key != _FROM_THE_START and index.codec == 'h264'
+        only_wanted = key != _FROM_THE_START and index.every_frame_is_key
         damage, damaged = _Damage(), set()
 
         def take(frames: 'list[av.VideoFrame]') -> None:
@@ -158,6 +160,11 @@ class PyAVReader(FrameReader):
             for packet in packets:
                 if position >= index.packets:
                     break
+                if only_wanted and position > last:
+                    break
+                if only_wanted and packet.pts not in pending:
+                    position += 1
+                    continue
                 if skip:
                     # Nothing refers to a non-reference picture, so one that nobody wants need not be decoded.
                     self._video.context.skip_frame = 'DEFAULT' if packet.pts in pending else 'NONREF'

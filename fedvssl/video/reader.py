@@ -1,8 +1,8 @@
 """The one interface through which everything else reads videos."""
 
-import stat
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -10,21 +10,42 @@ from typing import ClassVar, Self
 import numpy as np
 
 from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError, describe
+from fedvssl.video.index import FrameIndex
+
+Size = tuple[int, int] | Callable[[int, int], tuple[int, int]]
+"""Width and height that frames are resized to, or what makes them of those of an upright frame."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a reader is to open its video.
+
+    Attributes:
+        timeout: Seconds after which a backend that runs in a process of its own is killed. The others ignore it.
+        known: The frame index of the file, if it is at hand. Backends without one ignore it.
+        device: Where the frames are wanted.
+    """
+
+    timeout: float = 20.0
+    known: FrameIndex | None = None
+    device: str = 'cpu'
 
 
 class FrameReader(ABC):
     """An open video. Not thread-safe: a thread opens its own.
 
-    A backend is a subclass with a constructor ``(path, timeout)`` that raises when the file cannot be used, and with
+    A backend is a subclass with a constructor ``(path, opening)`` that raises when the file cannot be used, and with
     `__len__`, `_decode` and `_close`; it is made known by one line in ``backends.py``. Arguments are checked, indices
     sorted and made unique, and foreign exceptions turned into `VideoDecodeError`, here, once for all of them.
 
     Attributes:
         path: The file, or the folder of frames.
         backend: Name of the backend that really runs.
+        index: The frame index; None where a backend needs none.
     """
 
     backend: ClassVar[str]
+    index: FrameIndex | None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,11 +56,12 @@ class FrameReader(ABC):
         """Returns the number of frames that can be displayed (at least 1)."""
 
     @abstractmethod
-    def _decode(self, wanted: np.ndarray) -> np.ndarray:
+    def _decode(self, wanted: np.ndarray, size: Size | None) -> np.ndarray:
         """Decodes frames.
 
         Args:
             wanted: Frame numbers (n,), int64, ascending, unique, all in range.
+            size: What they are resized to, if at all.
 
         Returns:
             RGB frames (n, H, W, 3), uint8, upright.
@@ -52,11 +74,13 @@ class FrameReader(ABC):
     def _close(self) -> None:
         """Gives back what the reader holds."""
 
-    def get(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def get(self, indices: Sequence[int] | np.ndarray, size: Size | None = None) -> np.ndarray:
         """Returns frames in the order asked for; a frame that is asked for twice is decoded once.
 
         Args:
             indices: Frame numbers, 0 <= index < len(reader), in any order, at least one.
+            size: (width, height) that frames are resized to, or a function that makes it of the width and height of
+                the upright frames. Frames are resized one by one, so that a clip of large ones takes little memory.
 
         Returns:
             RGB frames (len(indices), H, W, 3), uint8. The rotation flag of the file has been applied.
@@ -69,7 +93,7 @@ class FrameReader(ABC):
             raise VideoDecodeError(self.path, self.backend, 'the reader is closed')
         wanted, order = np.unique(self._checked(indices), return_inverse=True)
         try:
-            frames = self._decode(wanted)
+            frames = self._decode(wanted, size)
         except (VideoDecodeError, BackendUnavailableError):
             raise
         except Exception as error:  # the decoders raise a dozen unrelated types for damaged files
@@ -99,21 +123,3 @@ class FrameReader(ABC):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         self.close()
-
-
-def check_regular_file(path: Path, backend: str) -> None:
-    """Refuses what is not a regular file with something in it (opening a FIFO, say, would wait for ever).
-
-    Raises:
-        VideoDecodeError: If it is missing, empty, a directory, a FIFO, a device or a socket, or may not be looked at.
-    """
-    try:
-        status = path.stat()
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        missing = isinstance(error, FileNotFoundError)
-        raise VideoDecodeError(path, backend, 'no such file' if missing else describe(error)) from error
-    if not stat.S_ISREG(status.st_mode):
-        kind = 'a directory' if stat.S_ISDIR(status.st_mode) else 'not a regular file'
-        raise VideoDecodeError(path, backend, kind)
-    if status.st_size == 0:
-        raise VideoDecodeError(path, backend, 'the file is empty')
