@@ -37,6 +37,21 @@ class PhaseConfig:
 
 
 @dataclass(frozen=True)
+class DecodeConfig:
+    """How frames get out of the files."""
+
+    backend: str = 'auto'
+    device: str = 'cpu'  # 'cuda': decoded, cropped and resized there, where the codec allows
+    timeout: float = field(default=60.0, metadata=UNHASHED)  # seconds for one sample; then its process is killed
+    index: str | None = field(default='.frame-index.sqlite', metadata=UNHASHED)  # kept there, relative to root
+
+    def __post_init__(self) -> None:
+        _require(self.timeout > 0, 'data.decode.timeout', f'must be positive, not {self.timeout}')
+        _require(self.device.partition(':')[0] in ('cpu', 'cuda'), 'data.decode.device',
+                 f"must be 'cpu', 'cuda' or 'cuda:N', not {self.device!r}")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where the videos are and how they become batches."""
 
@@ -49,10 +64,10 @@ class DataConfig:
     extension: str = ''
     quarantine: str | None = field(default=None, metadata=UNHASHED)  # list of videos to leave out, relative to root
     partition: dict | None = None
-    backend: str = 'auto'
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
     batch_size: int = 4
     test_batch_size: int = 8
-    workers: int = field(default=0, metadata=UNHASHED)
+    workers: int = field(default=1, metadata=UNHASHED)  # processes that load; 0: none, and no timeout
     max_bad_videos: float = 0.01  # share
 
     def __post_init__(self) -> None:

@@ -102,7 +102,7 @@ def _run(job: 'Pretraining', state: CentralState, store: RoundStore, hook: Hook)
         if job.bad_videos:
             write_json(store.work_dir / BAD_VIDEOS_FILE, job.bad_videos)
     hook.after_run(dict(rounds=state.round, seconds=time.perf_counter() - begun,
-                        checkpoint=str(store.rounds / 'latest')))
+                        checkpoint=str(store.rounds / 'latest'), reproducible=state.reproducible))
     return state
 
 
@@ -141,6 +141,7 @@ class Pretraining:
         if self.test:
             require_same_classes(self.train.dataset, self.test.dataset)
         self.steps = self.train.loader.num_batches(len(self.train.indices))
+        self._reproducible = True
 
     def close(self) -> None:
         """Ends the loaders' threads."""
@@ -161,13 +162,15 @@ class Pretraining:
             tensors={name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()},
             metrics=metrics,
             optimizer=optimizer_tensors(model, wrapper.optimizer),
-            loss_scale=self.trainer.loss_scale)
+            loss_scale=self.trainer.loss_scale,
+            reproducible=self._reproducible and not self.train.dataset.lost)
 
     def load(self, state: CentralState) -> None:
         """Puts the run where `state` was taken."""
         self.trainer.rearm({name: torch.from_numpy(np.array(tensor)) for name, tensor in state.tensors.items()})
         load_optimizer_tensors(self.trainer.model, self.trainer.optim_wrapper.optimizer, state.optimizer)
         self.trainer.loss_scale = state.loss_scale
+        self._reproducible = state.reproducible
 
     def run_epoch(self, epoch: int, hook: Hook) -> CentralState:
         """Trains epoch `epoch`, measures the pretext task every `evaluate_every` epochs and after the last one.

@@ -27,7 +27,12 @@ def stream_seed(seed: int, purpose: str, *names: Name) -> int:
 
 def generator(seed: int, purpose: str, *names: Name) -> np.random.Generator:
     """Returns a numpy generator on the named stream (arguments as for `stream_seed`)."""
-    return np.random.Generator(np.random.PCG64(stream_seed(seed, purpose, *names)))
+    return of_stream(stream_seed(seed, purpose, *names))
+
+
+def of_stream(stream: int) -> np.random.Generator:
+    """Returns a numpy generator on the stream of a given seed, as `stream_seed` returns it."""
+    return np.random.Generator(np.random.PCG64(stream))
 
 
 def seed_torch(seed: int, purpose: str, *names: Name) -> None:

@@ -32,7 +32,7 @@ def tiny_values(root: Path, **federation) -> dict:
                    head=dict(type='VCOPHead', hidden_channels=8), data_preprocessor=dict(type='ClipPreprocessor')),
         data=dict(root=str(root), train=dict(split='train', transforms=crop, **phase),
                   test=dict(split='test', transforms=crop, **phase),
-                  partition=dict(type='IIDPartitioner', num_clients=4), batch_size=2),
+                  partition=dict(type='IIDPartitioner', num_clients=4), batch_size=2, workers=0),
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9),
                            clip_grad=dict(max_norm=40)),
         schedule=dict(type='ConstantSchedule'),
@@ -49,7 +49,7 @@ def tiny_finetuning_values(root: Path, num_classes: int = 8, **training) -> dict
     test = dict(split='test', sampler=dict(type='MidTickSampler', clip_length=4, num_clips=2), transforms=crop)
     head = dict(type='mmaction.I3DHead', num_classes=num_classes)
     return dict(model=dict(values['model'], type='Recognizer', head=head),
-                data=dict(root=str(root), train=train, test=test, batch_size=4),
+                data=dict(root=str(root), train=train, test=test, batch_size=4, workers=0),
                 optim_wrapper=values['optim_wrapper'], schedule=values['schedule'],
                 training=dict(epochs=2, evaluate_every=1) | training)
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from fedvssl import rng
 from fedvssl.benchmarks.ctp_reference import run_reference
-from fedvssl.data.dataset import ClipDataset
+from fedvssl.data.clips import transformed
 from fedvssl.data.loader import Batch, collate
 from fedvssl.data.sampling import RandomClipSampler
 from fedvssl.environment import describe_environment
@@ -156,8 +156,7 @@ class OurChain:
 
     def __init__(self, per_clip: Configs = PER_CLIP, per_batch: Configs = PER_BATCH) -> None:
         self._lap: Lap = lambda stage: None
-        transforms = [self._timed(cfg, TRANSFORMS.build(cfg)) for cfg in per_clip]
-        self.dataset = ClipDataset([], Path(), RandomClipSampler(FRAMES), transforms)
+        self.transforms = [self._timed(cfg, TRANSFORMS.build(cfg)) for cfg in per_clip]
         self.preprocessor = ClipPreprocessor()
         self.preprocessor.augments = [self._timed(cfg, MODELS.build(cfg)) for cfg in per_batch]
 
@@ -173,7 +172,7 @@ class OurChain:
         samples = []
         for number, frames in enumerate(clips):
             places = np.arange(len(frames))[None]
-            inputs = self.dataset._transformed(frames, places, rng.generator(seed, 'sample', *names, number))
+            inputs = transformed(frames, places, self.transforms, rng.generator(seed, 'sample', *names, number))
             self._lap('batch')
             samples.append(dict(inputs=inputs, target=0, seed=rng.stream_seed(seed, 'device', *names, number) >> 1))
         return collate(samples)

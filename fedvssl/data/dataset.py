@@ -1,8 +1,11 @@
-"""From an annotated video to one sample: plan the clips, read the frames, transform them.
+"""The samples of a list of videos, and what to do about videos that cannot be read.
 
 A sample's randomness is named by (seed, names..., index), so it does not depend on who loads it, or when. A video that
 cannot be read is logged by name, counted, and replaced by another one of the same set, in an order that its own name
 decides; for evaluation it is left out instead, so that no video is counted twice.
+
+One cause is not the video's alone: its process was late, or died (`DecoderLostError`). Such videos are counted apart,
+because a run in which that happened may come out differently when it is repeated.
 """
 
 import logging
@@ -16,12 +19,13 @@ import numpy as np
 
 from fedvssl import rng
 from fedvssl.config import DataConfig, PhaseConfig
-from fedvssl.data.annotations import UNLABELLED, Video, read_annotations, read_quarantine, resolve
-from fedvssl.data.sampling import Sampler
-from fedvssl.data.transforms import Transform
-from fedvssl.errors import BadVideosError, DataListError
+from fedvssl.data.annotations import UNLABELLED, Video, read_annotations, read_quarantine
+from fedvssl.data.clip_pool import ClipPool
+from fedvssl.data.clips import ClipReader, ClipSource
+from fedvssl.errors import BadVideosError, ConfigError, DataListError, suggest
 from fedvssl.registry import SAMPLERS, TRANSFORMS, build
-from fedvssl.video import VideoDecodeError, open_video
+from fedvssl.video import AUTO, BACKENDS, VideoDecodeError
+from fedvssl.video.errors import DecoderLostError
 
 logger = logging.getLogger('fedvssl')
 
@@ -33,25 +37,25 @@ class ClipDataset:
 
     Args:
         videos: The annotated videos.
-        root: Directory their paths are relative to.
-        sampler: Plans the clips.
-        transforms: Applied in order to all frames of a sample.
-        backend: Video reader, see `fedvssl.video.open_video`.
+        reader: How a video becomes clips.
         replace_bad: Whether an unreadable video is replaced (training) or left out (evaluation).
-        independent_clips: Whether each clip of a sample is transformed by draws of its own; by default all clips of a
-            sample share theirs.
+        clips: Where the clips come from; by default `reader`, in the thread that asks.
+
+    Attributes:
+        bad: Path and reason of every unreadable video met so far.
+        lost: The paths among them where the reason was a process that was late, or died.
     """
 
-    def __init__(self, videos: Sequence[Video], root: Path, sampler: Sampler, transforms: Sequence[Transform],
-                 backend: str = 'auto', replace_bad: bool = True, independent_clips: bool = False) -> None:
+    def __init__(self, videos: Sequence[Video], reader: ClipReader, replace_bad: bool = True,
+                 clips: ClipSource | None = None) -> None:
         self.videos = list(videos)
-        self.root = root
-        self.sampler = sampler
-        self.transforms = list(transforms)
-        self.backend = backend
+        self.root, self.sampler = reader.root, reader.sampler
+        self.independent_clips = reader.independent_clips
         self.replace_bad = replace_bad
-        self.independent_clips = independent_clips
-        self.bad: dict[str, str] = {}  # path -> reason, of every unreadable video met so far
+        self.bad: dict[str, str] = {}
+        self.lost: set[str] = set()
+        self._clips = clips or reader
+        self._backends: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -66,8 +70,9 @@ class ClipDataset:
             among: Indices a replacement may come from; all by default.
 
         Returns:
-            ``inputs`` uint8 (M, T, H, W, 3), ``target`` (the sampler's, or else the label) and ``seed`` (of what is
-            drawn for the sample on the device, 0..2^63 - 1); None if the video is unreadable and not to be replaced.
+            ``inputs`` uint8 (M, T, H, W, 3) (a tensor where frames are decoded on a device), ``target`` (the sampler's,
+            or else the label) and ``seed`` (of what is drawn for the sample on the device, 0..2^63 - 1); None if the
+            video is unreadable and not to be replaced.
 
         Raises:
             BadVideosError: If the video and all its replacements are unreadable.
@@ -87,34 +92,23 @@ class ClipDataset:
         video = self.videos[index]
         if video.path in self.bad:
             return None
-        random = rng.generator(seed, 'sample', *names, index)
         try:
-            with open_video(resolve(self.root, video.path), self.backend) as reader:
-                plan = self.sampler(len(reader), random)
-                distinct, places = np.unique(plan.indices, return_inverse=True)
-                frames = reader.get(distinct)
+            clips = self._clips.read(video.path, rng.stream_seed(seed, 'sample', *names, index))
         except VideoDecodeError as error:
             logger.warning('unreadable video: %s', error)
             self.bad[video.path] = str(error)
+            if isinstance(error, DecoderLostError):
+                self.lost.add(video.path)
             return None
-        clips = self._transformed(frames, places.reshape(plan.indices.shape), random)
-        return dict(inputs=clips, target=video.label if plan.target is None else plan.target,
+        if clips.backend not in self._backends:
+            self._backends.add(clips.backend)
+            logger.info('%s: read by %s', video.path, clips.backend)
+        return dict(inputs=clips.pixels, target=video.label if clips.target is None else clips.target,
                     seed=rng.stream_seed(seed, 'device', *names, index) >> 1)
 
-    def _transformed(self, frames: np.ndarray, places_MT: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Returns the transformed clips (M, T, H, W, 3) that take `places_MT` of the distinct frames; a frame that is
-        shown several times, such as a frozen one, is transformed once.
-        """
-        if self.independent_clips and len(places_MT) > 1:
-            return np.concatenate([self._transformed(frames, places_T[None], random) for places_T in places_MT])
-        shown, places = np.unique(places_MT, return_inverse=True)
-        if len(shown) < len(frames):
-            frames = frames[shown]
-        for transform in self.transforms:
-            frames = transform(frames, random)
-        if np.array_equal(places.ravel(), np.arange(len(frames))):  # no frame twice, none out of order: spare the copy
-            return frames.reshape(*places_MT.shape, *frames.shape[1:])
-        return frames[places.reshape(places_MT.shape)]
+    def close(self) -> None:
+        """Ends the processes that read, if there are any; they are started again when they are needed."""
+        self._clips.close()
 
     def check_files(self, limit: float) -> None:
         """Refuses a run that would stop because too many of its videos are not there; a look at each, no decoding.
@@ -185,9 +179,18 @@ def without_labels(videos: Sequence[Video]) -> list[Video]:
 
 
 def build_dataset(data: DataConfig, phase: PhaseConfig, videos: Sequence[Video], replace_bad: bool) -> ClipDataset:
-    """Builds the dataset of one phase of a config on given videos."""
+    """Builds the dataset of one phase of a config on given videos.
+
+    Clips are read by processes of their own, which can be killed; not where there are to be no workers, or where frames
+    are decoded on a GPU, whose memory belongs to this process.
+    """
     if not videos:
         raise DataListError(f'{Path(data.root) / data.annotations}: no videos in split {phase.split!r}')
-    return ClipDataset(videos, Path(data.root), build(SAMPLERS, phase.sampler, 'data sampler'),
-                       [build(TRANSFORMS, cfg, 'data transforms') for cfg in phase.transforms], data.backend,
-                       replace_bad, phase.independent_clips)
+    decode = data.decode
+    if decode.backend not in (AUTO, *BACKENDS):
+        raise ConfigError(f'data.decode.backend: unknown reader {decode.backend!r}{suggest(decode.backend, BACKENDS)}')
+    reader = ClipReader(Path(data.root), build(SAMPLERS, phase.sampler, 'data sampler'),
+                        [build(TRANSFORMS, cfg, 'data transforms') for cfg in phase.transforms], decode,
+                        phase.independent_clips)
+    in_processes = data.workers and decode.device == 'cpu'
+    return ClipDataset(videos, reader, replace_bad, ClipPool(reader, decode.timeout) if in_processes else None)

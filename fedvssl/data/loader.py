@@ -1,7 +1,8 @@
-"""Batches in a fixed order, loaded ahead by threads.
+"""Batches in a fixed order, loaded ahead by workers.
 
-Decoding and resizing release the interpreter lock, so threads suffice; they live as long as the loader and serve every
-client in turn. Since each sample's randomness is named, their number never changes a batch.
+A worker is a thread; usually it waits for a process that reads the clips (``clip_pool.py``). Threads and processes live
+as long as the loader and serve every client in turn. Since each sample's randomness is named, their number never
+changes a batch.
 """
 
 from collections import deque
@@ -14,6 +15,7 @@ import torch
 
 from fedvssl import rng
 from fedvssl.data.dataset import ClipDataset
+from fedvssl.data.frame_ops import stacked
 
 Batch = dict[str, Any]
 
@@ -26,7 +28,7 @@ class ClipLoader:
     Args:
         dataset: Where the samples come from.
         batch_size: Samples of a batch.
-        workers: Threads that load ahead; 0 loads in the caller's thread.
+        workers: How many load ahead; 0 loads in the caller's thread.
     """
 
     def __init__(self, dataset: ClipDataset, batch_size: int, workers: int = 0) -> None:
@@ -84,12 +86,13 @@ class ClipLoader:
                 future.cancel()
 
     def close(self) -> None:
-        """Ends the threads."""
+        """Ends threads and processes."""
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
+        self.dataset.close()
 
 
 def collate(samples: list[dict[str, Any]]) -> Batch:
     """Stacks samples into ``inputs`` uint8 (B, M, T, H, W, 3) and ``data_samples``: ``target``, ``seed`` int64 (B,)."""
-    return dict(inputs=torch.from_numpy(np.stack([sample['inputs'] for sample in samples])),
+    return dict(inputs=stacked([sample['inputs'] for sample in samples]),
                 data_samples={key: torch.tensor([sample[key] for sample in samples]) for key in ('target', 'seed')})

@@ -7,11 +7,12 @@ brightness and contrast round, by half a grey level at most, where CtP's code go
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
 
+from fedvssl.data.frame_ops import Frames, mapped, mirrored, resized
 from fedvssl.errors import ConfigError
 from fedvssl.registry import TRANSFORMS
 
@@ -19,12 +20,31 @@ from fedvssl.registry import TRANSFORMS
 class Transform(Protocol):
     """Anything that maps the frames of a sample to frames."""
 
-    def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def __call__(self, frames: Frames, random: np.random.Generator) -> Frames:
         """Maps uint8 frames (F, H, W, 3)."""
 
 
+@runtime_checkable
+class SizedTransform(Transform, Protocol):
+    """A transform that only resizes: where it comes first, frames are resized one by one as they are decoded."""
+
+    def target(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int]:
+        """Returns the width and height that frames get."""
+
+
+class _Resizing:
+    def __call__(self, frames: Frames, random: np.random.Generator) -> Frames:
+        """Resizes all frames alike."""
+        height, width = frames.shape[1:3]
+        target = self.target(width, height, random)
+        return frames if target == (width, height) else resized(frames, target)
+
+    def target(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int]:
+        raise NotImplementedError
+
+
 @TRANSFORMS.register_module()
-class Resize:
+class Resize(_Resizing):
     """Resizes every frame to one size.
 
     Args:
@@ -34,13 +54,13 @@ class Resize:
     def __init__(self, size: int | Sequence[int]) -> None:
         self.size = size
 
-    def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Resizes; nothing is random."""
-        return _resized(frames, self.size)
+    def target(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int]:
+        """Returns the new width and height; nothing is random."""
+        return _target_size(width, height, self.size)
 
 
 @TRANSFORMS.register_module()
-class RandomResize:
+class RandomResize(_Resizing):
     """Resizes every frame to one of several sizes, chosen uniformly.
 
     Args:
@@ -52,15 +72,9 @@ class RandomResize:
             raise ConfigError('RandomResize: sizes must hold at least one size')
         self.sizes = list(sizes)
 
-    def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Resizes all frames alike."""
-        return _resized(frames, self.sizes[random.integers(len(self.sizes))])
-
-
-def _resized(frames: np.ndarray, size: int | Sequence[int]) -> np.ndarray:
-    height, width = frames.shape[1:3]
-    target = _target_size(width, height, size)
-    return frames if target == (width, height) else _resize_to(frames, target)
+    def target(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int]:
+        """Returns a new width and height."""
+        return _target_size(width, height, self.sizes[random.integers(len(self.sizes))])
 
 
 def _target_size(width: int, height: int, size: int | Sequence[int]) -> tuple[int, int]:
@@ -69,13 +83,6 @@ def _target_size(width: int, height: int, size: int | Sequence[int]) -> tuple[in
         scale = size / min(height, width)
         return max(round(width * scale), size), max(round(height * scale), size)
     return (size[0], size[1]) if width >= height else (size[1], size[0])
-
-
-def _resize_to(frames: np.ndarray, target: tuple[int, int]) -> np.ndarray:
-    resized = np.empty((len(frames), target[1], target[0], 3), np.uint8)
-    for frame, place in zip(frames, resized, strict=True):
-        cv2.resize(frame, target, dst=place, interpolation=cv2.INTER_LINEAR)
-    return resized
 
 
 def _check_fits(owner: str, size: int, width: int, height: int) -> tuple[int, int]:
@@ -92,7 +99,7 @@ class RandomCrop:
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def __call__(self, frames: Frames, random: np.random.Generator) -> Frames:
         """Cuts the same square out of every frame."""
         room_y, room_x = _check_fits('RandomCrop', self.size, frames.shape[2], frames.shape[1])
         y, x = random.integers(room_y + 1), random.integers(room_x + 1)
@@ -115,7 +122,7 @@ class FastResizeCrop:
             raise ConfigError('FastResizeCrop: sizes must hold at least one size')
         self.sizes, self.crop = list(sizes), crop
 
-    def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def __call__(self, frames: Frames, random: np.random.Generator) -> Frames:
         """Cuts the same window out of every frame and resizes it."""
         height, width = frames.shape[1:3]
         wide, high = _target_size(width, height, self.sizes[random.integers(len(self.sizes))])
@@ -123,7 +130,7 @@ class FastResizeCrop:
         y, x = random.integers(room_y + 1), random.integers(room_x + 1)
         top, bottom = (round(edge * height / high) for edge in (y, y + self.crop))
         left, right = (round(edge * width / wide) for edge in (x, x + self.crop))
-        return _resize_to(frames[:, top:max(bottom, top + 1), left:max(right, left + 1)], (self.crop, self.crop))
+        return resized(frames[:, top:max(bottom, top + 1), left:max(right, left + 1)], (self.crop, self.crop))
 
 
 @TRANSFORMS.register_module()
@@ -133,7 +140,7 @@ class CenterCrop:
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def __call__(self, frames: Frames, random: np.random.Generator) -> Frames:
         """Cuts the same square out of every frame."""
         room_y, room_x = _check_fits('CenterCrop', self.size, frames.shape[2], frames.shape[1])
         y, x = room_y // 2, room_x // 2
@@ -147,12 +154,11 @@ class Flip:
     def __init__(self, p: float = 0.5) -> None:
         self.p = p
 
-    def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def __call__(self, frames: Frames, random: np.random.Generator) -> Frames:
         """Mirrors all frames or none."""
         if random.random() >= self.p:
             return frames
-        rows = np.ascontiguousarray(frames).reshape(-1, *frames.shape[2:])  # one picture, the frames below each other
-        return cv2.flip(rows, 1).reshape(frames.shape)
+        return mirrored(frames)
 
 
 @TRANSFORMS.register_module()
@@ -162,11 +168,11 @@ class Brightness:
     def __init__(self, p: float, delta: float) -> None:
         self.p, self.delta = p, delta
 
-    def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def __call__(self, frames: Frames, random: np.random.Generator) -> Frames:
         """Shifts all frames alike."""
         if random.random() >= self.p:
             return frames
-        return _table(np.arange(256) + random.uniform(-self.delta, self.delta))[frames]
+        return mapped(frames, _table(np.arange(256) + random.uniform(-self.delta, self.delta)))
 
 
 @TRANSFORMS.register_module()
@@ -176,11 +182,11 @@ class Contrast:
     def __init__(self, p: float, delta: float) -> None:
         self.p, self.delta = p, delta
 
-    def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def __call__(self, frames: Frames, random: np.random.Generator) -> Frames:
         """Scales all frames alike."""
         if random.random() >= self.p:
             return frames
-        return _table(np.arange(256) * np.exp(random.uniform(-self.delta, self.delta)))[frames]
+        return mapped(frames, _table(np.arange(256) * np.exp(random.uniform(-self.delta, self.delta))))
 
 
 def _table(results: np.ndarray, top: int = 255) -> np.ndarray:
@@ -198,12 +204,15 @@ class HueSaturation:
     def __init__(self, p: float, hue: float = 12, saturation: float = 0.1) -> None:
         self.p, self.hue, self.saturation = p, hue, saturation
 
-    def __call__(self, frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def __call__(self, frames: Frames, random: np.random.Generator) -> Frames:
         """Changes all frames alike."""
         if random.random() >= self.p:
             return frames
         shift, scale = random.uniform(-self.hue, self.hue), np.exp(random.uniform(-self.saturation, self.saturation))
         hue, saturation = _table(np.arange(256) + shift, top=179), _table(np.arange(256) * scale)
+        if not isinstance(frames, np.ndarray):
+            raise ConfigError('HueSaturation: works on frames in main memory; with data.decode.device, take '
+                              'BatchHueSaturation of model.data_preprocessor.augments')
         return shift_hue(np.ascontiguousarray(frames), hue, saturation)
 
 

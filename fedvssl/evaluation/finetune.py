@@ -6,6 +6,7 @@ mean class accuracy. Best and last are both reported; the last is the result.
 
 import math
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,11 @@ class FineTuning:
         self.train_loader = ClipLoader(self.train, data.batch_size, data.workers)
         self.test_loader = ClipLoader(self.test, data.test_batch_size, data.workers)
         self.trainer: Trainer = build_trainer(config)
+
+    def close(self) -> None:
+        """Ends what loads the videos."""
+        self.train_loader.close()
+        self.test_loader.close()
 
     def load(self, checkpoint: str) -> LoadReport:
         """Loads a pretrained backbone.
@@ -112,8 +118,12 @@ def finetune(config: RunConfig, work_dir: Path, pretrained: str | None, hook: Ho
     """
     if (work_dir / RESULT_FILE).exists():
         raise ConfigError(f'{work_dir}: already holds a {RESULT_FILE}; choose another --work-dir')
-    job = FineTuning(config, hook)
-    config = job.config
+    with closing(FineTuning(config, hook)) as job:
+        return _finetune(job, work_dir, pretrained)
+
+
+def _finetune(job: FineTuning, work_dir: Path, pretrained: str | None) -> dict[str, Any]:
+    config, hook = job.config, job.hook
     report = job.load(pretrained) if pretrained else None
     hook.before_run(dict(rounds=job.settings.epochs, first_round=1, pretrained=pretrained or 'none',
                          weights=str(report) if report else 'random', config=config_hash(config)[:12]))
@@ -127,7 +137,8 @@ def finetune(config: RunConfig, work_dir: Path, pretrained: str | None, hook: Ho
     result = dict(
         task='finetune', pretrained=pretrained, seed=config.seed, train_videos=len(job.train),
         last=reports[job.settings.epochs], best={**reports[best], 'epoch': best},
-        bad_videos={**job.train.bad, **job.test.bad}, seconds=outcome['seconds'],
+        bad_videos={**job.train.bad, **job.test.bad}, reproducible=not (job.train.lost or job.test.lost),
+        seconds=outcome['seconds'],
         config_hash=config_hash(config), config=identity(config), lists=list_digests(config.data),
         environment=describe_environment())
     write_json(work_dir / RESULT_FILE, result)

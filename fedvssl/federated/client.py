@@ -30,6 +30,7 @@ from fedvssl.federated.messages import (
     CONFIG,
     EXAMPLES,
     HEAD_ROUND,
+    LOST_VIDEOS,
     METRICS,
     NO_HEAD,
     PARTITION,
@@ -70,10 +71,11 @@ class _Split:
     def __init__(self, dataset: ClipDataset, partitions: list[np.ndarray], loader: ClipLoader) -> None:
         self.dataset, self.partitions, self.loader = dataset, partitions, loader
 
-    def bad_in(self, partition: int) -> dict[str, str]:
-        """Returns path and reason of the unreadable videos met in a partition."""
-        paths = [self.dataset.videos[index].path for index in self.partitions[partition]]
-        return {path: self.dataset.bad[path] for path in paths if path in self.dataset.bad}
+    def bad_in(self, partition: int) -> tuple[dict[str, str], int]:
+        """Returns path and reason of the unreadable videos met in a partition, and how many of them were lost."""
+        paths = {self.dataset.videos[index].path for index in self.partitions[partition]}
+        bad = {path: reason for path, reason in self.dataset.bad.items() if path in paths}
+        return bad, len(paths & self.dataset.lost)
 
 
 class Client:
@@ -140,11 +142,11 @@ class Client:
         metrics = self._fit(indices, partition, number)
         seconds = time.perf_counter() - begun
         shared, keeps_head = self._split_state(message, partition, number, head)
-        bad = self.train_split.bad_in(partition)
+        bad, lost = self.train_split.bad_in(partition)
         if bad:
             write_json(HeadStore(self.work_dir, partition).directory / 'bad_videos.json', bad)
-        results = MetricRecord({**metrics, EXAMPLES: len(indices), BAD_VIDEOS: len(bad), 'train-seconds': seconds,
-                                HEAD_ROUND: number if keeps_head else NO_HEAD})
+        results = MetricRecord({**metrics, EXAMPLES: len(indices), BAD_VIDEOS: len(bad), LOST_VIDEOS: lost,
+                                'train-seconds': seconds, HEAD_ROUND: number if keeps_head else NO_HEAD})
         return Message(RecordDict({ARRAYS: to_record(shared), METRICS: results}), reply_to=message)
 
     def _load(self, message: Message, partition: int) -> int | None:

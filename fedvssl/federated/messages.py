@@ -19,7 +19,9 @@ NO_HEAD = -1
 TYPED_ERROR = 1000
 
 # Results (client to server). Flower's own strategies weight by `num-examples`.
-EXAMPLES, LOSS, BAD_VIDEOS, PARTITION = 'num-examples', 'loss', 'bad-videos', 'partition-id'
+EXAMPLES, LOSS, PARTITION = 'num-examples', 'loss', 'partition-id'
+# Unreadable videos met so far, and those among them whose process was late, or died.
+BAD_VIDEOS, LOST_VIDEOS = 'bad-videos', 'lost-videos'
 
 
 def to_record(tensors: Mapping[str, np.ndarray]) -> ArrayRecord:

@@ -17,7 +17,7 @@ from fedvssl.data.dataset import ClipDataset, build_dataset, list_digests, read_
 from fedvssl.data.partition import Partition, digest
 from fedvssl.data.partitioners import build_held_out, build_partitions
 from fedvssl.environment import describe_environment
-from fedvssl.errors import ConfigError, suggest
+from fedvssl.errors import ConfigError
 from fedvssl.federated.client import build_client_app
 from fedvssl.federated.engines.answer import RUN_ID
 from fedvssl.federated.engines.local import LocalGrid
@@ -29,7 +29,6 @@ from fedvssl.training.hooks import Hook, Hooks
 from fedvssl.training.logging import ConsoleHook, JsonlHook
 from fedvssl.training.rehearsal import rehearse, require_same_classes
 from fedvssl.training.trainer import build_trainer
-from fedvssl.video import BACKENDS
 
 logger = logging.getLogger('fedvssl')
 
@@ -112,7 +111,7 @@ def _serve(config: RunConfig, server: Server, make_app: Callable[[], ClientApp])
         hook.after_run(dict(rounds=server.state.round, error=f'{type(error).__name__}: {error}'))
         raise
     hook.after_run(dict(rounds=final[0].round, seconds=time.perf_counter() - begun,
-                        checkpoint=str(server.store.rounds / 'latest')))
+                        checkpoint=str(server.store.rounds / 'latest'), reproducible=final[0].reproducible))
     return final[0]
 
 
@@ -131,6 +130,7 @@ def _rehearse(config: RunConfig, model: VideoModel, datasets: list[ClipDataset])
     """
     for key, dataset in zip(('data.train', 'data.test'), datasets, strict=False):
         rehearse(model, dataset, config.seed, key)
+        dataset.close()  # the clients have processes of their own
     require_same_classes(datasets[0], datasets[-1])
 
 
@@ -157,8 +157,6 @@ def _check_data(config: RunConfig) -> _Data:
         DataListError: If a list is wrong or cannot be divided.
     """
     data = config.data
-    if data.backend not in ('auto', *BACKENDS):
-        raise ConfigError(f'data.backend: unknown reader {data.backend!r}{suggest(data.backend, BACKENDS)}')
     phases = [data.train]
     if config.section('federation').evaluate_every:
         if data.test is None:

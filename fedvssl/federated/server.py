@@ -24,6 +24,7 @@ from fedvssl.federated.messages import (
     CONFIG,
     EXAMPLES,
     HEAD_ROUND,
+    LOST_VIDEOS,
     NO_HEAD,
     ROUND,
     to_arrays,
@@ -170,6 +171,7 @@ class Server:
             bad_videos={**state.bad_videos, **{p: int(m.get(BAD_VIDEOS, 0)) for p, m in delivered.items()}},
             examples={**state.examples, **{p: int(m[EXAMPLES]) for p, m in delivered.items()}},
             metrics=summary,
+            reproducible=state.reproducible and not any(m.get(LOST_VIDEOS) for m in delivered.values()),
         )
 
     def _evaluate(self, grid: Grid, roster: Roster, state: FederatedState) -> FederatedState:

@@ -6,8 +6,8 @@
 Importing this package imports no decoder.
 """
 
-from fedvssl.video.backends import BACKENDS, open_video
+from fedvssl.video.backends import AUTO, BACKENDS, open_video
 from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError
 from fedvssl.video.reader import FrameReader
 
-__all__ = ['BACKENDS', 'BackendUnavailableError', 'FrameReader', 'VideoDecodeError', 'open_video']
+__all__ = ['AUTO', 'BACKENDS', 'BackendUnavailableError', 'FrameReader', 'VideoDecodeError', 'open_video']

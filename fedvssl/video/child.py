@@ -30,15 +30,20 @@ class ChildGoneError(Exception):
     """There is no answer, and the child has been killed: it was late, or died, or answered nonsense."""
 
 
+class ChildSetupError(Exception):
+    """The child does not understand what it is set up with: a class that it cannot import, say."""
+
+
 class ChildProcess:
     """Runs ``python -m module`` when it is first needed, and talks to it. Belongs to one thread.
 
     Args:
         module: The module; it calls `fedvssl.video.serve.serve`.
+        setup: What every child is sent before its first request, if anything.
     """
 
-    def __init__(self, module: str) -> None:
-        self._module = module
+    def __init__(self, module: str, setup: Mapping[str, Any] | None = None) -> None:
+        self._module, self._setup = module, setup
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
         self._kill: weakref.finalize | None = None
@@ -61,6 +66,7 @@ class ChildProcess:
 
         Raises:
             ChildGoneError: If there is no answer.
+            ChildSetupError: If the child could not be set up.
         """
         if self._owner != os.getpid():  # this process was forked: the child is another's
             self.close()
@@ -69,7 +75,7 @@ class ChildProcess:
             if self._process is None:
                 waited = _START_SECONDS
                 self._start()
-                self._receive(time.monotonic() + waited, 0)
+                self._greet(time.monotonic() + waited)
                 waited = timeout
             deadline = time.monotonic() + timeout
             self._send(wire.pack(message), deadline)
@@ -93,7 +99,7 @@ class ChildProcess:
         self._process, self._kill = None, None
 
     def _start(self) -> None:
-        path = os.pathsep.join(filter(None, [str(_PACKAGE_ROOT), os.environ.get('PYTHONPATH', '')]))
+        path = os.pathsep.join([str(_PACKAGE_ROOT), *filter(None, sys.path)])  # what we find, the child finds
         process = subprocess.Popen([sys.executable, '-m', self._module, str(os.getpid())],
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
                                    env={**os.environ, 'PYTHONPATH': path})
@@ -101,6 +107,15 @@ class ChildProcess:
         self._kill = weakref.finalize(self, _kill, process, self._owner)
         for pipe in _pipes(process):
             os.set_blocking(pipe, False)
+
+    def _greet(self, deadline: float) -> None:
+        """Waits until the child is ready, and sets it up."""
+        self._receive(deadline, 0)
+        if self._setup is not None:
+            self._send(wire.pack(self._setup), deadline)
+            header, _ = self._receive(deadline, 0)
+            if 'error' in header:
+                raise ChildSetupError(header['error'])
 
     def _send(self, data: bytes, deadline: float) -> None:
         assert self._process is not None

@@ -29,6 +29,13 @@ class VideoDecodeError(FedVSSLError):
         return type(self), (self.path, self.backend, self.reason)
 
 
+class DecoderLostError(VideoDecodeError):
+    """The process that decoded a video was late and has been killed, or died.
+
+    It need not happen again: how late is too late depends on what else the machine does.
+    """
+
+
 class BackendUnavailableError(FedVSSLError):
     """A backend's library is missing or does not load.
 

@@ -56,7 +56,7 @@ class IndexCache:
         row = self._execute('SELECT data FROM indices WHERE path = ? AND size = ? AND mtime_ns = ? AND version = ?',
                             self._key(path), *signature, self._version)
         try:
-            return FrameIndex.from_bytes(row[0]) if row else None
+            return FrameIndex.from_bytes(bytes(row[0])) if row else None
         except (ValueError, TypeError):  # one row is damaged
             return None
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedvssl.config import from_dict
-from fedvssl.data import dataset as dataset_module
+from fedvssl.config import DecodeConfig, from_dict
+from fedvssl.data import clips as clips_module
 from fedvssl.data.annotations import Video
+from fedvssl.data.clips import ClipReader
 from fedvssl.data.dataset import ClipDataset, build_dataset, read_videos
 from fedvssl.data.sampling import ClipPlan, RandomClipSampler, SpeedSampler
 from fedvssl.data.transforms import RandomCrop
@@ -31,7 +32,10 @@ class FakeReader:
     def __len__(self):
         return FRAMES
 
-    def get(self, indices):
+    backend = 'fake'
+
+    def get(self, indices, size=None):
+        assert size is None
         self.asked.append([int(index) for index in indices])
         y, x = np.mgrid[:HEIGHT, :WIDTH]
         return np.stack([np.stack([np.full_like(x, index), y, x], axis=-1) for index in indices]).astype(np.uint8)
@@ -39,7 +43,7 @@ class FakeReader:
 
 @pytest.fixture
 def asked(monkeypatch):
-    monkeypatch.setattr(dataset_module, 'open_video', lambda path, backend: FakeReader())
+    monkeypatch.setattr(clips_module, 'open_video', lambda path, backend, **options: FakeReader())
     monkeypatch.setattr(FakeReader, 'asked', [])
     return FakeReader.asked
 
@@ -66,8 +70,8 @@ class Recording:
 
 
 def dataset(sampler, transforms=(), **options):
-    return ClipDataset([Video(f'{index}.mp4', 5, {}, index) for index in range(3)], Path('root'), sampler, transforms,
-                       **options)
+    reader = ClipReader(Path('root'), sampler, transforms, DecodeConfig(index=None), **options)
+    return ClipDataset([Video(f'{index}.mp4', 5, {}, index) for index in range(3)], reader)
 
 
 def corners(clips):

@@ -13,7 +13,7 @@ import pytest
 from flwr.app import ArrayRecord
 
 from fedvssl.cli import stopping_on_signals
-from fedvssl.config import from_dict
+from fedvssl.config import DecodeConfig, from_dict
 from fedvssl.data.annotations import UNLABELLED, read_annotations
 from fedvssl.data.client_lists import write_client_lists
 from fedvssl.data.dataset import ClipDataset
@@ -400,7 +400,7 @@ def test_values_a_part_refuses_become_config_errors(tiny_config, tmp_path):
         federate(tiny_config(strategy=dict(type='FedVSSL', alpha=(0, 9))), tmp_path, hook=Hook())
     config = tiny_config()
     for data in (replace(config.data, partition=dict(type='IIDPartitioner')),
-                 replace(config.data, backend='pyvav'),
+                 replace(config.data, decode=DecodeConfig(backend='pyvav')),
                  replace(config.data, train=replace(config.data.train, transforms=[dict(type='RandomCrop')]))):
         with pytest.raises(ConfigError):
             run_module.check_run(replace(config, data=data))

@@ -23,6 +23,7 @@ from fedvssl.federated.messages import (
     EXAMPLES,
     HEAD_ROUND,
     LOSS,
+    LOST_VIDEOS,
     METRICS,
     ROUND,
     scalar,
@@ -128,7 +129,7 @@ class FederatedStrategy(Strategy):
         """Flower's hook for a description; the run's own log tells it."""
 
 
-_NOT_AVERAGED = {EXAMPLES, BAD_VIDEOS, HEAD_ROUND}
+_NOT_AVERAGED = {EXAMPLES, BAD_VIDEOS, LOST_VIDEOS, HEAD_ROUND}
 
 
 class WeightedMeans:

@@ -1,0 +1,162 @@
+"""Kept frame indices: the same numbers back, never those of another file, never in the way."""
+
+import logging
+import os
+import pickle
+import shutil
+import sqlite3
+import subprocess
+import sys
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from watermark import RECIPES, read_numbers
+
+from fedvssl.video import index_cache, open_video, pyav
+from fedvssl.video.index import FrameIndex
+from fedvssl.video.index_cache import IndexCache
+from fedvssl.video.indexing import index_of
+
+
+def same(one: FrameIndex, other: FrameIndex) -> bool:
+    return all(np.array_equal(getattr(one, spec.name), getattr(other, spec.name)) for spec in fields(one))
+
+
+@pytest.fixture
+def cache(tmp_path):
+    cache = IndexCache(tmp_path)
+    yield cache
+    cache.close()
+
+
+@pytest.fixture
+def copy(video, tmp_path):
+    return shutil.copy(video('h264_open_gop'), tmp_path / 'clip.mp4')
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_an_index_comes_back_as_it_went(name, video):
+    index = index_of(video(name))
+    data = index.to_bytes()
+    assert same(FrameIndex.from_bytes(data), index)
+    assert len(data) < 700
+
+
+@pytest.mark.parametrize('name', ['h264_open_gop', 'mpeg4_avi_b', 'hevc', 'h264_all_intra'])
+def test_frames_are_right_with_a_kept_index(name, video, cache, monkeypatch):
+    with open_video(video(name), indices=cache) as reader:
+        expected = reader.get(range(len(reader)))
+    monkeypatch.setattr(pyav, 'build_index', None)  # now there is no other way
+    for _ in range(2):
+        with open_video(video(name), indices=cache) as reader:
+            assert read_numbers(reader.get(range(len(reader)))) == list(range(RECIPES[name].frames))
+            assert np.array_equal(reader.get([7, 40 % len(reader)]), expected[[7, 40 % len(reader)]])
+
+
+def test_a_stream_without_an_idr_picture_stays_tolerated(video, cache, tmp_path):
+    from watermark import copy_from_key_frame, sequential
+
+    path = copy_from_key_frame(video('h264_open_gop'), tmp_path / 'from.mp4', 1)
+    expected = read_numbers(sequential(path).values())
+    for _ in range(2):
+        with open_video(path, indices=cache) as reader:
+            assert not reader.index.strict
+            assert read_numbers(reader.get(range(len(reader)))) == expected
+
+
+def test_a_file_that_changed_gets_a_new_index(video, cache, tmp_path):
+    path = tmp_path / 'clip.mp4'
+    for name in ('h264_gop12', 'h264_gop250'):
+        shutil.copyfile(video(name), path)
+        with open_video(path, indices=cache) as reader:
+            assert len(reader) == RECIPES[name].frames
+
+
+def test_the_same_size_at_another_time_is_another_file(copy, cache):
+    cache.put(copy, index_of(copy))
+    assert cache.get(copy) is not None
+    os.utime(copy, ns=(1, 1))
+    assert cache.get(copy) is None
+
+
+def test_a_set_can_be_moved(copy, cache, tmp_path):
+    (tmp_path / 'set').mkdir()
+    here = IndexCache(tmp_path / 'set')
+    shutil.move(copy, tmp_path / 'set/clip.mp4')
+    here.put(tmp_path / 'set/clip.mp4', index_of(tmp_path / 'set/clip.mp4'))
+    here.close()
+    shutil.move(tmp_path / 'set', tmp_path / 'moved')
+    assert IndexCache(tmp_path / 'moved').get(tmp_path / 'moved/clip.mp4') is not None
+
+
+def test_another_version_is_not_taken(copy, cache, monkeypatch, tmp_path):
+    cache.put(copy, index_of(copy))
+    monkeypatch.setattr(index_cache, 'VERSION', 99)
+    assert IndexCache(tmp_path).get(copy) is None
+
+
+def test_it_can_be_pickled_and_shared(copy, cache):
+    twin = pickle.loads(pickle.dumps(cache))
+    twin.put(copy, index_of(copy))
+    assert cache.get(copy) is not None
+
+
+def test_it_survives_a_fork(copy, cache, tmp_path):
+    cache.put(copy, index_of(copy))
+    code = ('import os, sys; from pathlib import Path; from fedvssl.video.index_cache import IndexCache\n'
+            'cache, clip = IndexCache(Path(sys.argv[1])), Path(sys.argv[2])\n'
+            'assert cache.get(clip)\n'
+            'child = os.fork()\n'
+            'if not child: os._exit(0 if cache.get(clip) else 1)\n'
+            'sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) or (0 if cache.get(clip) else 2))')
+    done = subprocess.run([sys.executable, '-c', code, str(tmp_path), str(copy)], check=False,
+                          env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
+    assert done.returncode == 0
+
+
+def test_a_damaged_cache_is_begun_anew(copy, cache, caplog):
+    cache.file.write_bytes(b'no database at all' * 100)
+    assert cache.get(copy) is None
+    assert 'damaged' in caplog.text
+    cache.put(copy, index_of(copy))
+    assert cache.get(copy) is not None
+
+
+@pytest.mark.parametrize('data', [b'', b'{}\n', b'[1]\n', b'null\nx', b'\xff\n', None])
+def test_a_damaged_row_is_no_index(data, copy, cache):
+    index = index_of(copy)
+    cache.put(copy, index)
+    with sqlite3.connect(cache.file) as connection:
+        connection.execute('UPDATE indices SET data = ?', (data,))
+    assert cache.get(copy) is None
+    with open_video(copy, indices=cache) as reader:
+        assert same(reader.index, index)
+    assert same(cache.get(copy), index)
+
+
+@pytest.mark.parametrize('change', [
+    dict(frames=59), dict(frames=0), dict(packets=3), dict(positions=np.zeros(60, np.int64) - 1),
+    dict(starts=np.full(60, 99)), dict(pts=np.zeros(60, np.int64)), dict(key_pts=np.empty(0, np.int64)),
+    dict(key_positions=np.arange(5) + 1000), dict(width='1'), dict(frames=True)])
+def test_numbers_that_cannot_be_are_refused(change, copy):
+    with pytest.raises(ValueError, match='fit|cannot be|not a frame index|instead of'):
+        FrameIndex.from_bytes(replace(index_of(copy), **change).to_bytes())
+
+
+def test_where_it_cannot_be_written_indices_are_made_each_time(copy, tmp_path, caplog):
+    caplog.set_level(logging.INFO, 'fedvssl')
+    cache = IndexCache(tmp_path, tmp_path / 'no such directory/index.sqlite')
+    for _ in range(3):
+        with open_video(copy, indices=cache) as reader:
+            assert len(reader) == 60
+    assert caplog.text.count('no cache of frame indices') == 1
+
+
+def test_a_locked_cache_is_passed_by(copy, cache, monkeypatch):
+    monkeypatch.setattr(index_cache, '_BUSY_SECONDS', 0.05)
+    cache.put(copy, index_of(copy))
+    with sqlite3.connect(cache.file) as other:
+        other.execute('BEGIN EXCLUSIVE')
+        assert IndexCache(cache.file.parent).get(copy) is None
+    assert cache.get(copy) is not None
