@@ -7,7 +7,9 @@ import pytest
 from hypothesis import settings
 
 from fedvssl.config import RunConfig, from_dict
+from fedvssl.data.clips import ClipReader
 from fedvssl.data.synthetic import generate
+from fedvssl.video.errors import DecoderLostError
 
 settings.register_profile('deterministic', derandomize=True, deadline=None)
 settings.load_profile('deterministic')
@@ -52,6 +54,22 @@ def tiny_finetuning_values(root: Path, num_classes: int = 8, **training) -> dict
                 data=dict(root=str(root), train=train, test=test, batch_size=4, workers=0),
                 optim_wrapper=values['optim_wrapper'], schedule=values['schedule'],
                 training=dict(epochs=2, evaluate_every=1) | training)
+
+
+@pytest.fixture
+def losing(monkeypatch):
+    """Makes a process that reads a given video late, from now on."""
+    original = ClipReader.read
+
+    def lose(video: str) -> None:
+        def read(self, path: str, stream: int):
+            if path == video:
+                raise DecoderLostError(path, 'pyav', 'no answer within 60 s')
+            return original(self, path, stream)
+
+        monkeypatch.setattr(ClipReader, 'read', read)
+
+    return lose
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +22,7 @@ from fedvssl.errors import BadVideosError, ConfigError, DataListError, Interrupt
 from fedvssl.evaluation.finetune import FineTuning
 from fedvssl.federated.run import federate
 from fedvssl.pretraining import Pretraining, check_pretraining, pretrain
+from fedvssl.state import RoundStore
 from fedvssl.training.hooks import Hook
 from fedvssl.training.trainer import Trainer
 from fedvssl.weights import read_weights
@@ -404,6 +406,20 @@ def test_unreadable_videos_are_replaced_counted_and_named(tiny_videos, tmp_path)
         video.write_bytes(b'not a video')
     with pytest.raises(DataListError, match='none of the held-out videos is readable'):
         pretrain(replace(config, data=replace(config.data, max_bad_videos=1.0)), tmp_path / 'blind', hook=Hook())
+
+
+def test_a_run_that_lost_a_video_to_a_deadline_says_so(tiny_videos, tmp_path, losing):
+    config = central(tiny_videos, epochs=2)
+    config = replace(config, data=replace(config.data, max_bad_videos=0.1))
+    assert pretrain(config, tmp_path / 'sound', hook=Hook()).reproducible
+    losing('train/00005.avi')
+    assert not pretrain(config, tmp_path / 'lossy', hook=Hook()).reproducible
+    with closing(RoundStore(tmp_path / 'lossy', about={})) as store:
+        restored = store.restore(pretrain(replace(config, seed=8), tmp_path / 'other', hook=Hook()))
+    assert not restored.reproducible
+    with closing(Pretraining(config.centralised())) as job:  # a resumed run does not forget it
+        job.load(restored)
+        assert not job.state(2, {}).reproducible
 
 
 def test_the_state_of_a_loss_scaler_is_kept(tiny_videos, tmp_path, monkeypatch):

@@ -160,6 +160,18 @@ def test_a_checkpoint_that_does_not_fit(tiny_videos, tmp_path, name, shape, mess
     refused(CheckpointError, message, classifier(tiny_videos), tmp_path / 'run', str(tmp_path / 'x.safetensors'))
 
 
+@pytest.mark.parametrize('split', [None, 'train', 'test'])
+def test_a_result_that_lost_a_video_to_a_deadline_says_so(split, tiny_videos, tmp_path, losing):
+    video = split and f'{split}/{min((tiny_videos / split).iterdir()).name}'
+    if video:
+        losing(video)
+    config = classifier(tiny_videos, epochs=1)
+    config = replace(config, data=replace(config.data, max_bad_videos=0.2))
+    result = finetune(config, tmp_path / 'run', None, Hook())
+    assert result['reproducible'] == (video is None)
+    assert list(result['bad_videos']) == ([video] if video else [])
+
+
 @pytest.mark.parametrize('broken', ['1', '*'])
 def test_unreadable_test_videos_are_named_not_counted(tiny_videos, tmp_path, broken):
     root = tmp_path / 'videos'

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 
@@ -302,6 +303,24 @@ def test_unreadable_videos_are_replaced_counted_and_named(tiny_videos, tiny_conf
         federate(strict, tmp_path / 'strict', hook=Hook())
     assert caught.value.exit_code == 4
     assert not list((tmp_path / 'strict/rounds').glob('round-*'))
+
+
+def test_a_run_that_lost_a_video_to_a_deadline_says_so(tiny_config, tmp_path, losing):
+    class Ending(Hook):
+        def after_run(self, metrics):
+            self.metrics = metrics
+
+    config, ending = tiny_config(clients_per_round=4, rounds=2), Ending()
+    config = replace(config, data=replace(config.data, max_bad_videos=0.1))
+    assert federate(config, tmp_path / 'sound', hook=ending).reproducible and ending.metrics['reproducible']
+
+    losing('train/00005.avi')
+    short = replace(config, federation=replace(config.federation, evaluate_every=0))
+    state = federate(short, tmp_path / 'lossy', hook=ending)
+    assert not state.reproducible and not ending.metrics['reproducible']
+    assert 'lost-videos' not in state.metrics  # counted, not averaged
+    with closing(RoundStore(tmp_path / 'lossy', about={})) as store:
+        assert not store.restore(state).reproducible
 
 
 def copy_videos(source, target):
