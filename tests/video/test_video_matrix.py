@@ -22,7 +22,7 @@ from watermark import RECIPES, draw, read_numbers, sequential, write_audio
 from fedvssl.video import VideoDecodeError, open_video
 
 Video = Callable[[str], Path]
-Maker = Callable[[Path, Video], None]
+Maker = Callable[[Path, Video], object]
 
 OK, ERROR = 'every frame', 'no frame'
 SECONDS = 10  # for a file; they take milliseconds
@@ -46,7 +46,7 @@ class Bad:
 
 
 def _bytes(data: bytes) -> Maker:
-    return lambda path, video: path.write_bytes(data) and None
+    return lambda path, video: path.write_bytes(data)
 
 
 def _copied(name: str, change: Callable[[bytearray], bytearray | bytes]) -> Maker:
@@ -104,6 +104,11 @@ def _folder(*members: tuple[str, bytes]) -> Maker:
     return make
 
 
+def _broken_off_zip(path: Path, video: Video) -> None:
+    _zip(('0.jpg', _jpeg(0)), ('1.jpg', _jpeg(1)))(path, video)
+    path.write_bytes(path.read_bytes()[:-30])
+
+
 def _jpeg(number: int) -> bytes:
     return cv2.imencode('.jpg', draw(number)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
 
@@ -127,8 +132,8 @@ BAD = {
     'pipe': Bad(lambda path, video: os.mkfifo(path)),
     'link to nothing': Bad(lambda path, video: path.symlink_to('nowhere')),
     'link to itself': Bad(lambda path, video: path.symlink_to(path)),
-    'playlist': Bad(lambda path, video: path.write_text(f'ffconcat version 1.0\nfile {video("h264_gop12")}\n') and None),
-    'sound only': Bad(lambda path, video: write_audio(path) and None),
+    'playlist': Bad(lambda path, video: path.write_text(f'ffconcat version 1.0\nfile {video("h264_gop12")}\n')),
+    'sound only': Bad(lambda path, video: write_audio(path)),
     'no packets': Bad(_no_packets),
     'header only': Bad(_copied('h264_gop12', lambda data: data[:32])),
     'no table': Bad(_copied('h264_gop12', _without(b'moov'))),
@@ -148,8 +153,7 @@ BAD = {
     'rot in an mp4': Bad(_copied('h264_faststart', _rotten(0.4, 40)), '.mp4', 'h264_faststart', ''),
     'rot in mjpeg': Bad(_copied('mjpeg_avi', _zeroed(0.5, 0.7)), '.avi', 'mjpeg_avi', ''),
     'zip of text': Bad(_zip(('readme.txt', b'hello')), '.zip'),
-    'zip that breaks off': Bad(lambda path, video: (_zip(('0.jpg', J[0]), ('1.jpg', J[1]))(path, video),
-                                                    path.write_bytes(path.read_bytes()[:-30])) and None, '.zip'),
+    'zip that breaks off': Bad(_broken_off_zip, '.zip'),
     'zip with a gap': Bad(_zip(('0.jpg', J[0]), ('2.jpg', J[2])), '.zip'),
     'zip of broken pictures': Bad(_zip(('0.jpg', J[0][:-300]), ('1.jpg', b''), ('2.jpg', b'\xff\xd8\xff')), '.zip'),
     'folder of text': Bad(_folder(('readme.txt', b'hello')), ''),
@@ -216,7 +220,8 @@ import os, sys
 from fedvssl.video import VideoDecodeError, open_video
 def held():
     pages = int(open('/proc/self/statm').read().split()[1])
-    return pages * os.sysconf('SC_PAGE_SIZE') / 2**20, len(os.listdir('/proc/self/fd')), len(os.listdir('/proc/self/task'))
+    fds, threads = (len(os.listdir(f'/proc/self/{kind}')) for kind in ('fd', 'task'))
+    return pages * os.sysconf('SC_PAGE_SIZE') / 2**20, fds, threads
 opened = 0
 while opened < 2200:
     if opened == 200:
