@@ -6,9 +6,12 @@ pool and import no torch; what travels back is the finished clips, as uint8.
 """
 
 import base64
+import os
 import pickle
+import signal
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -44,26 +47,28 @@ class ClipPool:
         self._recipe = {'recipe': base64.b64encode(recipe).decode()}
         self._root, self._backend = reader.root, reader.decode.backend
         self._idle: list[ChildProcess] = []
+        self._busy: set[ChildProcess] = set()
         self._lock = threading.Lock()
+        self._closed = False
 
     def read(self, video: str, stream: int) -> Clips:
         """Reads one sample; see `ClipSource`.
 
         Raises:
             DecoderLostError: If the process was late, or died.
+            RuntimeError: If the pool is closed, or closed meanwhile.
         """
-        with self._lock:
-            child = self._idle.pop() if self._idle else ChildProcess(self._module, self._recipe)
+        child = self._taken()
         try:
             header, pixels = child.request({'video': video, 'stream': stream}, self._timeout, _MOST_BYTES)
         except ChildGoneError as error:
+            self._require_open()
             raise DecoderLostError(self._root / video, self._backend, str(error)) from error
         except ChildSetupError as error:
             raise ConfigError(f'data.workers: the sampler or a transform cannot be sent to a process; define it in a '
                               f'module, or set data.workers=0\n{error}') from error
         finally:
-            with self._lock:
-                self._idle.append(child)
+            self._give_back(child)
         _raise_what_it_raised(header)
         shape = tuple(header['shape'])
         if len(shape) != 5 or pixels.size != np.prod(shape):
@@ -71,11 +76,35 @@ class ClipPool:
         return Clips(pixels.reshape(shape), header['target'], header['backend'])
 
     def close(self) -> None:
-        """Ends the processes; they are started again when they are needed."""
+        """Ends the processes, also those that are at work: whoever waits for one gets an error at once."""
         with self._lock:
-            children, self._idle = self._idle, []
-        for child in children:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            for pid in filter(None, [child.pid for child in self._busy]):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        for child in idle:
             child.close()
+
+    def _taken(self) -> ChildProcess:
+        """Returns a process that has nothing to do, or a new one."""
+        with self._lock:
+            self._require_open()
+            child = self._idle.pop() if self._idle else ChildProcess(self._module, self._recipe)
+            self._busy.add(child)
+        return child
+
+    def _give_back(self, child: ChildProcess) -> None:
+        with self._lock:
+            self._busy.discard(child)
+            if not self._closed:
+                self._idle.append(child)
+                return
+        child.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RuntimeError('the pool is closed')
 
 
 def _raise_what_it_raised(header: Mapping[str, Any]) -> None:

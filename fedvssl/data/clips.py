@@ -53,7 +53,7 @@ class ClipSource(Protocol):
         """
 
     def close(self) -> None:
-        """Gives back what it holds; it may be used again."""
+        """Gives back what it holds. Nothing can be read any more."""
 
 
 class ClipReader:

@@ -107,7 +107,7 @@ class ClipDataset:
                     seed=rng.stream_seed(seed, 'device', *names, index) >> 1)
 
     def close(self) -> None:
-        """Ends the processes that read, if there are any; they are started again when they are needed."""
+        """Ends the processes that read, if there are any. Nothing can be loaded any more."""
         self._clips.close()
 
     def check_files(self, limit: float) -> None:

@@ -88,8 +88,10 @@ class ClipLoader:
     def close(self) -> None:
         """Ends threads and processes."""
         if self._pool:
-            self._pool.shutdown(cancel_futures=True)
-        self.dataset.close()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self.dataset.close()  # which ends what the threads wait for
+        if self._pool:
+            self._pool.shutdown()
 
 
 def collate(samples: list[dict[str, Any]]) -> Batch:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -106,7 +107,33 @@ def test_a_process_serves_every_client_in_turn(pool_of):
     assert len(pids) == 1 and os.getpid() not in pids
     pool.close()
     assert not os.path.exists(f'/proc/{pids.pop()}')  # noqa: PTH110
-    pool.read(VIDEO, 5)  # it can be used again
+    with pytest.raises(RuntimeError, match='closed'):
+        pool.read(VIDEO, 5)
+
+
+def test_closing_does_not_wait_for_a_sample_that_hangs(tiny_videos, tmp_path, caplog):
+    data = from_dict(tiny_values(tiny_videos)).data
+    (tmp_path / 'now').touch()
+    pool = ClipPool(reader_of(tiny_videos, Hang(tmp_path / 'now')), 60)
+    loader = ClipLoader(ClipDataset(read_videos(data, 'train'), reader_of(tiny_videos), clips=pool), 2, workers=2)
+    batches = loader.shuffled(np.arange(4), 7, 'x')
+    ended = []
+
+    def wait():
+        with pytest.raises(RuntimeError, match='closed'):
+            next(batches)
+        ended.append(True)
+
+    waiting = Thread(target=wait)
+    waiting.start()
+    deadline = time.monotonic() + 60
+    while not (len(pool._busy) == 2 and all(child.pid for child in pool._busy)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    begun = time.monotonic()
+    loader.close()
+    assert time.monotonic() - begun < 10
+    waiting.join(10)
+    assert ended and not caplog.text
 
 
 @pytest.mark.parametrize(('harm', 'reason'), [(Hang, 'no answer within 1 s'), (Die, 'SIGSEGV')])
