@@ -179,8 +179,9 @@ class Pretraining:
             ConfigError: If the loss is not finite.
             BadVideosError: If too many videos are unreadable.
         """
-        begun = time.perf_counter()
+        begun, read_before = time.perf_counter(), self.train.dataset.read_by.copy()
         metrics: dict[str, Any] = self._fit(epoch, hook)
+        metrics['read_by'] = dict(self.train.dataset.read_by - read_before)
         if self.test and (epoch % self.settings.evaluate_every == 0 or epoch == self.settings.epochs):
             metrics |= self._evaluate(self.test)
         return self.state(epoch, {**metrics, 'seconds': time.perf_counter() - begun})

@@ -411,7 +411,8 @@ def test_unreadable_videos_are_replaced_counted_and_named(tiny_videos, tmp_path)
 def test_a_run_that_lost_a_video_to_a_deadline_says_so(tiny_videos, tmp_path, losing):
     config = central(tiny_videos, epochs=2)
     config = replace(config, data=replace(config.data, max_bad_videos=0.1))
-    assert pretrain(config, tmp_path / 'sound', hook=Hook()).reproducible
+    sound = pretrain(config, tmp_path / 'sound', hook=Hook())
+    assert sound.reproducible and sound.metrics['read_by'] == {'pyav': 16}
     losing('train/00005.avi')
     assert not pretrain(config, tmp_path / 'lossy', hook=Hook()).reproducible
     with closing(RoundStore(tmp_path / 'lossy', about={})) as store:

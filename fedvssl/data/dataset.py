@@ -9,6 +9,7 @@ because a run in which that happened may come out differently when it is repeate
 """
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -44,6 +45,7 @@ class ClipDataset:
     Attributes:
         bad: Path and reason of every unreadable video met so far.
         lost: The paths among them where the reason was a process that was late, or died.
+        read_by: How many samples each video reader delivered.
     """
 
     def __init__(self, videos: Sequence[Video], reader: ClipReader, replace_bad: bool = True,
@@ -55,7 +57,7 @@ class ClipDataset:
         self.bad: dict[str, str] = {}
         self.lost: set[str] = set()
         self._clips = clips or reader
-        self._backends: set[str] = set()
+        self.read_by: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -100,9 +102,7 @@ class ClipDataset:
             if isinstance(error, DecoderLostError):
                 self.lost.add(video.path)
             return None
-        if clips.backend not in self._backends:
-            self._backends.add(clips.backend)
-            logger.info('%s: read by %s', video.path, clips.backend)
+        self.read_by[clips.backend] += 1
         return dict(inputs=clips.pixels, target=video.label if clips.target is None else clips.target,
                     seed=rng.stream_seed(seed, 'device', *names, index) >> 1)
 

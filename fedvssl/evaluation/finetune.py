@@ -138,7 +138,7 @@ def _finetune(job: FineTuning, work_dir: Path, pretrained: str | None) -> dict[s
         task='finetune', pretrained=pretrained, seed=config.seed, train_videos=len(job.train),
         last=reports[job.settings.epochs], best={**reports[best], 'epoch': best},
         bad_videos={**job.train.bad, **job.test.bad}, reproducible=not (job.train.lost or job.test.lost),
-        seconds=outcome['seconds'],
+        read_by=dict(job.train.read_by + job.test.read_by), seconds=outcome['seconds'],
         config_hash=config_hash(config), config=identity(config), lists=list_digests(config.data),
         environment=describe_environment())
     write_json(work_dir / RESULT_FILE, result)

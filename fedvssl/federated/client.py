@@ -34,6 +34,7 @@ from fedvssl.federated.messages import (
     METRICS,
     NO_HEAD,
     PARTITION,
+    READ_BY,
     ROUND,
     partition_of,
     scalar,
@@ -138,13 +139,15 @@ class Client:
         partition, number = partition_of(context), int(scalar(message.content.config_records[CONFIG], ROUND))
         head = self._load(message, partition)
         indices = self.train_split.partitions[partition]
-        begun = time.perf_counter()
+        begun, read_before = time.perf_counter(), self.train_split.dataset.read_by.copy()
         metrics = self._fit(indices, partition, number)
         seconds = time.perf_counter() - begun
         shared, keeps_head = self._split_state(message, partition, number, head)
         bad, lost = self.train_split.bad_in(partition)
         if bad:
             write_json(HeadStore(self.work_dir, partition).directory / 'bad_videos.json', bad)
+        read_by = self.train_split.dataset.read_by - read_before
+        metrics |= {f'{READ_BY}{backend}': count for backend, count in read_by.items()}
         results = MetricRecord({**metrics, EXAMPLES: len(indices), BAD_VIDEOS: len(bad), LOST_VIDEOS: lost,
                                 'train-seconds': seconds, HEAD_ROUND: number if keeps_head else NO_HEAD})
         return Message(RecordDict({ARRAYS: to_record(shared), METRICS: results}), reply_to=message)

@@ -23,6 +23,9 @@ EXAMPLES, LOSS, PARTITION = 'num-examples', 'loss', 'partition-id'
 # Unreadable videos met so far, and those among them whose process was late, or died.
 BAD_VIDEOS, LOST_VIDEOS = 'bad-videos', 'lost-videos'
 
+# Samples of the round that a video reader delivered, followed by its name.
+READ_BY = 'read-by-'
+
 
 def to_record(tensors: Mapping[str, np.ndarray]) -> ArrayRecord:
     """Packs named arrays, in their order."""

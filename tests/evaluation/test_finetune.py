@@ -169,6 +169,7 @@ def test_a_result_that_lost_a_video_to_a_deadline_says_so(split, tiny_videos, tm
     config = replace(config, data=replace(config.data, max_bad_videos=0.2))
     result = finetune(config, tmp_path / 'run', None, Hook())
     assert result['reproducible'] == (video is None)
+    assert result['read_by'] == {'pyav': {None: 24, 'train': 24, 'test': 23}[split]}
     assert list(result['bad_videos']) == ([video] if video else [])
 
 

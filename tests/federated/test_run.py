@@ -305,6 +305,14 @@ def test_unreadable_videos_are_replaced_counted_and_named(tiny_videos, tiny_conf
     assert not list((tmp_path / 'strict/rounds').glob('round-*'))
 
 
+def test_the_log_says_which_reader_really_ran(tiny_config, tmp_path):
+    federate(tiny_config(rounds=2), tmp_path)
+    events = [json.loads(line) for line in (tmp_path / 'log.jsonl').read_text().splitlines()]
+    replies = [event for event in events if event['event'] == 'step']
+    assert len(replies) == 4 and all(reply['read-by-pyav'] == reply['num-examples'] == 4 for reply in replies)
+    assert not any(key.startswith('read-by') for event in events if event['event'] == 'round' for key in event)
+
+
 def test_a_run_that_lost_a_video_to_a_deadline_says_so(tiny_config, tmp_path, losing):
     class Ending(Hook):
         def after_run(self, metrics):

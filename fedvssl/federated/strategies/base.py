@@ -25,6 +25,7 @@ from fedvssl.federated.messages import (
     LOSS,
     LOST_VIDEOS,
     METRICS,
+    READ_BY,
     ROUND,
     scalar,
     to_arrays,
@@ -144,6 +145,8 @@ class WeightedMeans:
         examples = int(scalar(record, EXAMPLES))
         self.weight += examples
         for name in record.keys() - _NOT_AVERAGED:
+            if name.startswith(READ_BY):
+                continue
             self._sums[name] = self._sums.get(name, 0.0) + examples * scalar(record, name)
 
     def result(self) -> MetricRecord:
