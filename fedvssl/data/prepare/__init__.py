@@ -3,5 +3,7 @@
     lists ─► ucf101, hmdb51, kinetics400 ─► locate ─► table ─► annotations.csv
     archives ─► the directory of videos ─► folder ─────┘
 
-Nothing here opens a video: names decide.
+None of these opens a video: names decide. Apart from them, a set is re-encoded for cheap loading:
+
+    annotations.csv, or a directory ─► video_lists, video_sources ─► videos ─► video_store ─► a directory like it
 """

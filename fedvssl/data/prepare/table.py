@@ -79,7 +79,7 @@ def write_catalogue(catalogue: Catalogue, located: Located, root: Path, out: Pat
     write_list(out, root, ['path', 'label', 'class', *catalogue.columns],
                [(path, video.label, video.class_name, *video.values) for video, path in both if path])
     missing = [(video.official, video.class_name, *video.values) for video, path in both if not path]
-    _write_missing(missing_file(out), ['name', 'class', *catalogue.columns], missing)
+    write_or_remove(missing_file(out), ['name', 'class', *catalogue.columns], missing)
     return Summary(out, root, _found(catalogue, located, len(missing), out), _options(catalogue))
 
 
@@ -98,7 +98,7 @@ def write_list(out: Path, root: Path, header: Sequence[str], rows: Sequence[Sequ
         out: The file.
         root: What its paths are relative to.
         header: Columns; the first is ``path``, the second may be ``label``.
-        rows: Values of each row.
+        rows: Values of each row; a label that is an integer counts from 0, one that is text is taken as it is.
 
     Raises:
         DataListError: If a name cannot be put in a list: it has line breaks, or blanks at its ends.
@@ -121,7 +121,7 @@ def _check_replaceable(out: Path, header: Sequence[str]) -> None:
             there = file.readline().strip()
     except OSError:
         return  # not there; or the writing will fail, and say why
-    if there and there != ','.join(header):
+    if there and next(csv.reader([there])) != list(header):
         raise StorageError(f'{out}: is there and has other columns ({quoted(there)}) than {",".join(header)}; move it '
                            'away, or choose another --out')
 
@@ -134,7 +134,9 @@ def _compare(file: Path, out: Path, root: Path, header: Sequence[str], rows: Seq
                             + str(error).replace(str(file), str(out))) from error
     labelled = 'label' in header
     for video, row in zip(videos, rows, strict=True):
-        if video.path != row[0] or video.label != (row[1] if labelled else UNLABELLED):
+        label = row[1] if labelled else UNLABELLED
+        # One that is text is a class name, or a number of another list that the config explains.
+        if video.path != row[0] or isinstance(label, int) and video.label != label:
             raise DataListError(f'{out}: {row[0]!r} would be read as {video.path!r}; rename the file or directory')
 
 
@@ -148,7 +150,12 @@ def _write(file: Path, header: Sequence[str], rows: Iterable[Sequence[str | int]
         fsync(stream.fileno())
 
 
-def _write_missing(file: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def write_or_remove(file: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Writes a table of what is missing or bad; where nothing is, an earlier one goes.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
     if rows:
         with _replacing(file) as temporary:
             _write(temporary, header, rows)
