@@ -99,7 +99,8 @@ class ChildProcess:
         self._process, self._kill = None, None
 
     def _start(self) -> None:
-        path = os.pathsep.join([str(_PACKAGE_ROOT), *filter(None, sys.path)])  # what we find, the child finds
+        places = [str(_PACKAGE_ROOT), *sys.path, os.environ.get('PYTHONPATH', '')]  # what we find, the child finds
+        path = os.pathsep.join(filter(None, places))
         process = subprocess.Popen([sys.executable, '-m', self._module, str(os.getpid())],
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
                                    env={**os.environ, 'PYTHONPATH': path})

@@ -1,19 +1,14 @@
-"""Probes many files at once, each in a process that is killed when a file hangs it.
+"""Probes many files at once, each in a process that is killed when a file hangs it (``probe_child.py``).
 
-Every thread has a child of its own (``probe_child.py``). What a file does to a decoder is thus a fact about that file,
-and the examination goes on.
+What a file does to a decoder is thus a fact about that file, and the examination goes on.
 """
 
-import os
-import signal
-import threading
-import time
 from collections.abc import Generator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from fedvssl.video.child import ChildGoneError, ChildProcess
+from fedvssl.video.child_pool import ChildPool
 from fedvssl.video.errors import BackendUnavailableError
 from fedvssl.video.facts import Facts, Trouble
 
@@ -30,18 +25,14 @@ class ProbePool:
     """
 
     def __init__(self, workers: int, timeout: float, module: str = 'fedvssl.video.probe_child') -> None:
-        self._workers, self._timeout, self._module = workers, timeout, module
-        self._of_thread = threading.local()
-        self._busy: set[ChildProcess] = set()
+        self._timeout, self._pool = timeout, ChildPool(workers, module)
 
     def allowance(self, size: int) -> float:
         """Returns how many seconds a file of `size` bytes may take."""
         return self._timeout + size / _BYTES_PER_SECOND
 
     def run(self, files: Mapping[Path, int], quick: bool) -> Generator[tuple[Path, Facts], None, None]:
-        """Probes files and yields each with its facts as soon as they are there.
-
-        Whoever stops early closes the iterator (`contextlib.closing`): that kills what is under way.
+        """Probes files and yields each with its facts as soon as they are there; see `ChildPool.run`.
 
         Args:
             files: The files with their sizes in bytes.
@@ -50,44 +41,23 @@ class ProbePool:
         Raises:
             BackendUnavailableError: If a decoder is missing.
         """
-        pool = ThreadPoolExecutor(min(self._workers, max(len(files), 1)), thread_name_prefix='probe')
-        futures: dict[Future[Facts], Path] = {}
+        probed = self._pool.run(files.items(), partial(self._probe, quick))
         try:
-            for path, size in files.items():
-                futures[pool.submit(self._probe, path, size, quick)] = path
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            for (path, _), facts in probed:
+                yield path, facts
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            while not all(future.done() for future in futures):
-                self._kill_busy()
-            pool.shutdown()
+            probed.close()
 
-    def _probe(self, path: Path, size: int, quick: bool) -> Facts:
-        child, allowance = self._child(), self.allowance(size)
-        self._busy.add(child)
+    def _probe(self, quick: bool, child: ChildProcess, file: tuple[Path, int]) -> Facts:
+        path, size = file
+        allowance = self.allowance(size)
         try:
             header, _ = child.request({'path': str(path.absolute()), 'quick': quick}, allowance, 0)
         except ChildGoneError as error:
             trouble = Trouble.HANGS if isinstance(error.__cause__, TimeoutError) else Trouble.CRASHES
             return Facts(full=not quick, trouble=trouble, reason=str(error), waited=allowance)
-        finally:
-            self._busy.discard(child)
         if 'unavailable' in header:
             raise BackendUnavailableError(*header['unavailable'])
         if 'error' in header:
             raise RuntimeError(f'{path}: the probe failed: {header["error"]}')
         return Facts(**header['facts'])
-
-    def _child(self) -> ChildProcess:
-        """Returns the child of this thread; it is killed when the thread ends."""
-        if not hasattr(self._of_thread, 'child'):
-            self._of_thread.child = ChildProcess(self._module)
-        return self._of_thread.child
-
-    def _kill_busy(self) -> None:
-        """Kills the children that are at work; their threads then see them gone."""
-        for pid in filter(None, [child.pid for child in set(self._busy)]):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.02)
