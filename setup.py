@@ -33,6 +33,7 @@ setup(
     ],
     extras_require={
         'ray': ['flwr[simulation]>=1.32,<2'],
+        # 0.13 beside a CPU build of torch, a later one beside a CUDA build; FFmpeg's shared libraries are not in it
         'gpu': ['torchcodec>=0.13'],
         'tb': ['tensorboard'],
         'plots': ['scikit-learn', 'matplotlib'],

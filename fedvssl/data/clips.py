@@ -15,11 +15,12 @@ import numpy as np
 from fedvssl import rng
 from fedvssl.config import DecodeConfig
 from fedvssl.data.annotations import resolve
-from fedvssl.data.frame_ops import Frames, concatenated
+from fedvssl.data.frame_ops import concatenated
 from fedvssl.data.sampling import Sampler
 from fedvssl.data.transforms import SizedTransform, Transform
 from fedvssl.video import open_video
 from fedvssl.video.index_cache import IndexCache
+from fedvssl.video.reader import Frames
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,8 @@ class ClipReader:
     def read(self, video: str, stream: int) -> Clips:
         """Reads one sample; see `ClipSource`."""
         random = rng.of_stream(stream)
-        more = {} if self.decode.device == 'cpu' else {'device': self.decode.device}
         with open_video(resolve(self.root, video), self.decode.backend, timeout=self.decode.timeout,
-                        indices=self._indices, **more) as reader:
+                        indices=self._indices, device=self.decode.device) as reader:
             plan = self.sampler(len(reader), random)
             distinct, places = np.unique(plan.indices, return_inverse=True)
             places_MT = places.reshape(plan.indices.shape)

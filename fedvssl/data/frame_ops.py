@@ -5,28 +5,26 @@ the same geometry from torch; resized pixels differ by rounding, one grey level 
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from fedvssl.video import devices
+from fedvssl.video.reader import Frames
+
 if TYPE_CHECKING:
     import torch
-
-Frames: TypeAlias = 'np.ndarray | torch.Tensor'
 
 
 def resized(frames: Frames, size: tuple[int, int]) -> Frames:
     """Resizes frames to (width, height), bilinearly, without smoothing first."""
-    if isinstance(frames, np.ndarray):
-        result = np.empty((len(frames), size[1], size[0], 3), np.uint8)
-        for frame, place in zip(frames, result, strict=True):
-            cv2.resize(frame, size, dst=place, interpolation=cv2.INTER_LINEAR)
-        return result
-    from torch.nn.functional import interpolate
-
-    planes = interpolate(frames.permute(0, 3, 1, 2).float(), (size[1], size[0]), mode='bilinear', align_corners=False)
-    return planes.round_().byte().permute(0, 2, 3, 1).contiguous()
+    if not isinstance(frames, np.ndarray):
+        return devices.resized(frames, size)
+    result = np.empty((len(frames), size[1], size[0], 3), np.uint8)
+    for frame, place in zip(frames, result, strict=True):
+        cv2.resize(frame, size, dst=place, interpolation=cv2.INTER_LINEAR)
+    return result
 
 
 def mirrored(frames: Frames) -> Frames:

@@ -12,9 +12,10 @@ from typing import Protocol, runtime_checkable
 import cv2
 import numpy as np
 
-from fedvssl.data.frame_ops import Frames, mapped, mirrored, resized
+from fedvssl.data.frame_ops import mapped, mirrored, resized
 from fedvssl.errors import ConfigError
 from fedvssl.registry import TRANSFORMS
+from fedvssl.video.reader import Frames
 
 
 class Transform(Protocol):

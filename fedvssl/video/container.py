@@ -11,6 +11,7 @@ from fedvssl.video.files import check_regular_file
 
 if TYPE_CHECKING:
     import av
+    from av.codec.hwaccel import HWAccel
 
 BACKEND = 'pyav'
 
@@ -37,6 +38,10 @@ def load_av() -> ModuleType:
 class VideoFile:
     """One video stream of one file.
 
+    Args:
+        path: The file.
+        hardware: What is to decode it, if not the CPU.
+
     Where a file has several, libavformat's choice is taken (as ffmpeg does): the one with the largest frames that is
     not a cover picture.
 
@@ -50,10 +55,11 @@ class VideoFile:
         VideoDecodeError: If the file is not a video.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, hardware: 'HWAccel | None' = None) -> None:
         self._av = load_av()
         self.path = path
         self.strict = True
+        self._hardware = hardware
         check_regular_file(path, BACKEND)
         self._open()
         self.format: str = self._container.format.name
@@ -62,7 +68,8 @@ class VideoFile:
     def _open(self) -> None:
         # An absolute path cannot be taken for a URL, whatever colons the name has.
         self._container: av.container.InputContainer = self._av.open(str(self.path.absolute()),
-                                                                     container_options=_OPTIONS)
+                                                                     container_options=_OPTIONS,
+                                                                     hwaccel=self._hardware)
         try:
             stream = self._container.streams.best('video')
             if stream is None:
@@ -85,6 +92,21 @@ class VideoFile:
     def context(self) -> 'av.VideoCodecContext':
         """The decoder's context."""
         return self._stream.codec_context
+
+    @property
+    def stream(self) -> int:
+        """Which of the file's video streams it is, from 0."""
+        return self._container.streams.video.index(self._stream)
+
+    @property
+    def tick(self) -> float:
+        """Seconds from one timestamp to the next."""
+        return float(self._stream.time_base or 1)
+
+    @property
+    def start(self) -> int:
+        """Timestamp at which the video starts, by the container; 0 if it does not say."""
+        return self._stream.start_time or 0
 
     @property
     def extradata(self) -> bytes:

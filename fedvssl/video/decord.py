@@ -15,7 +15,7 @@ import numpy as np
 from fedvssl.video.child import ChildGoneError, ChildProcess
 from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError
 from fedvssl.video.index import FrameIndex
-from fedvssl.video.indexing import index_of
+from fedvssl.video.indexing import index_for
 from fedvssl.video.pixels import FrameStack
 from fedvssl.video.reader import FrameReader, Opening, Size
 
@@ -42,10 +42,7 @@ class DecordReader(FrameReader):
     def __init__(self, path: Path, opening: Opening) -> None:
         super().__init__(path)
         self._timeout = opening.timeout
-        try:
-            self.index: FrameIndex = opening.known or index_of(path)
-        except VideoDecodeError as error:
-            raise VideoDecodeError(path, self.backend, error.reason) from error
+        self.index: FrameIndex = index_for(path, opening.known, self.backend)
         if self.index.format not in _NUMBERED_RIGHT:
             raise self._refused(f'decord numbers the frames of {self.index.format} files wrongly; use pyav')
         if self.index.open_gop:

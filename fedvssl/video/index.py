@@ -8,6 +8,9 @@ from typing import Any, Self
 import numpy as np
 
 _ARRAYS = ('pts', 'positions', 'starts', 'key_pts', 'key_positions')
+# These have tables of their samples. Elsewhere (MPEG-TS, MPEG-PS) libavformat guesses where it lands and what time it
+# is there.
+_SEEKABLE_FORMATS = frozenset({'mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'avi'})
 _MOST_FRAMES = 1 << 24  # of a video whose index is kept: 77 hours at 60 Hz
 
 
@@ -20,8 +23,11 @@ class FrameIndex:
         packets: How many packets to give to the decoder.
         format: Names of the container format.
         codec: Name of the codec.
+        stream: Which of the file's video streams it is, from 0.
         width: Of the frames as they are stored, before any rotation.
         height: Likewise.
+        tick: Seconds from one timestamp to the next.
+        start: Timestamp at which the container says its video starts; decoders that tell times count from there.
         strict: Whether the decoder is to refuse what it could only conceal; not where a stream was cut out of another.
         counted_because: Why the frames have to be counted; empty where timestamps name them. If not empty, all arrays
             are.
@@ -36,8 +42,11 @@ class FrameIndex:
     packets: int
     format: str
     codec: str
+    stream: int
     width: int
     height: int
+    tick: float
+    start: int
     strict: bool
     counted_because: str
     pts: np.ndarray
@@ -50,6 +59,16 @@ class FrameIndex:
     def counted(self) -> bool:
         """Whether the frames have to be counted."""
         return bool(self.counted_because)
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """When each frame is displayed (frames,), counted from timestamp 0; empty where frames are counted."""
+        return self.pts * self.tick
+
+    @property
+    def seekable(self) -> bool:
+        """Whether one can go to a key frame, and know that one is there."""
+        return not self.counted and self.format in _SEEKABLE_FORMATS
 
     @property
     def every_frame_is_key(self) -> bool:
@@ -82,7 +101,7 @@ class FrameIndex:
         """
         line, _, packed = data.partition(b'\n')
         header = json.loads(line)
-        lengths = header.pop('lengths') if isinstance(header, dict) else None
+        lengths = header.pop('lengths', None) if isinstance(header, dict) else None
         types = {spec.name: spec.type for spec in fields(cls) if spec.name not in _ARRAYS}
         if not isinstance(lengths, list) or {name: type(value) for name, value in header.items()} != types:
             raise ValueError('not a frame index')
@@ -99,6 +118,8 @@ class FrameIndex:
         return index
 
     def _check(self) -> None:
+        if not 0 < self.tick < np.inf:
+            raise ValueError(f'a tick that cannot be: {self.tick} s')
         if self.counted:
             return
         rising = all(len(array) and np.all(np.diff(array) > 0) for array in (self.pts, self.key_pts,

@@ -46,6 +46,19 @@ def index_of(path: Path) -> FrameIndex:
         return build_index(video)
 
 
+def index_for(path: Path, known: FrameIndex | None, backend: str) -> FrameIndex:
+    """Returns the index of a file that another backend is to decode: the known one, or a new one.
+
+    Raises:
+        VideoDecodeError: As `index_of`, in the name of that backend.
+        Exception: What PyAV raises for damaged files.
+    """
+    try:
+        return known or index_of(path)
+    except VideoDecodeError as error:
+        raise VideoDecodeError(path, backend, error.reason) from error
+
+
 def build_index(video: VideoFile) -> FrameIndex:
     """Makes the index of a video that has just been opened; leaves it at its end.
 
@@ -124,8 +137,7 @@ def _counted(video: VideoFile, packets: int, reason: str) -> FrameIndex:
     if not frames:
         raise VideoDecodeError(video.path, BACKEND, 'no frame can be decoded')
     none = np.empty(0, np.int64)
-    return FrameIndex(frames, packets, video.format, video.codec, video.context.width, video.context.height,
-                      video.strict, reason, none, none, none, none, none)
+    return FrameIndex(frames, packets, *_facts(video), reason, none, none, none, none, none)
 
 
 def _timed(video: VideoFile, packets: list[_Packet]) -> FrameIndex:
@@ -139,5 +151,9 @@ def _timed(video: VideoFile, packets: list[_Packet]) -> FrameIndex:
     # stored behind it and displayed before it refer to frames before it.
     starts = np.minimum(np.searchsorted(key_positions, positions, side='right'),
                         np.searchsorted(key_pts, pts, side='right')) - 1
-    return FrameIndex(len(shown), len(packets), video.format, video.codec, video.context.width, video.context.height,
-                      video.strict, '', pts, positions, starts, key_pts, key_positions)
+    return FrameIndex(len(shown), len(packets), *_facts(video), '', pts, positions, starts, key_pts, key_positions)
+
+
+def _facts(video: VideoFile) -> tuple[str, str, int, int, int, float, int, bool]:
+    return (video.format, video.codec, video.stream, video.context.width, video.context.height, video.tick, video.start,
+            video.strict)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from fedvssl.video.reader import Size
+from fedvssl.video.reader import Size, target_size
 
 if TYPE_CHECKING:
     import av
@@ -67,8 +67,7 @@ class FrameStack:
 
     def _begin(self, shape: tuple[int, ...]) -> None:
         height, width, channels = shape
-        if self._size is not None:
-            width, height = self._size(width, height) if callable(self._size) else self._size
+        width, height = target_size(self._size, width, height)
         self._frame_shape, self._frames = shape, np.empty((self._count, height, width, channels), np.uint8)
 
     def array(self) -> np.ndarray:

@@ -16,10 +16,6 @@ from fedvssl.video.reader import FrameReader, Opening, Size
 if TYPE_CHECKING:
     import av
 
-# These have tables of their samples. Elsewhere (MPEG-TS, MPEG-PS) libavformat guesses where it lands and what time it
-# is there.
-_SEEKABLE_FORMATS = frozenset({'mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'avi'})
-
 # A frame leaves the decoder at most so many packets after its own one went in: 16 is the largest reorder buffer of
 # H.264 and HEVC.
 _LONGEST_DELAY = 32
@@ -51,7 +47,7 @@ class PyAVReader(FrameReader):
     def __init__(self, path: Path, opening: Opening) -> None:
         super().__init__(path)
         self._av = load_av()
-        self._video = VideoFile(path)
+        self._video = self._file(opening)
         try:
             self.index: FrameIndex = opening.known or build_index(self._video)
             if not self.index.strict:
@@ -60,6 +56,9 @@ class PyAVReader(FrameReader):
         except BaseException:
             self._video.close()
             raise
+
+    def _file(self, opening: Opening) -> VideoFile:
+        return VideoFile(self.path)
 
     def __len__(self) -> int:
         return self.index.frames
@@ -97,7 +96,7 @@ class PyAVReader(FrameReader):
             Positions in `wanted`.
         """
         index = self.index
-        if index.format not in _SEEKABLE_FORMATS:
+        if not index.seekable:
             yield list(range(len(wanted)))
             return
         worth = _WORTH_A_SEEK_OVER if index.every_frame_is_key else _WORTH_A_SEEK
@@ -184,7 +183,7 @@ class PyAVReader(FrameReader):
 
         The timestamp is None if the packets are those from the start.
         """
-        if key != _FROM_THE_START and self.index.format in _SEEKABLE_FORMATS:
+        if key != _FROM_THE_START and self.index.seekable:
             try:
                 self._video.seek(int(self.index.key_pts[key]))
                 packets = self._video.packets()

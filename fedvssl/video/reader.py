@@ -5,15 +5,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import numpy as np
 
 from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError, describe
 from fedvssl.video.index import FrameIndex
 
+if TYPE_CHECKING:
+    import torch
+
+Frames: TypeAlias = 'np.ndarray | torch.Tensor'
+"""Frames (T, H, W, 3), RGB, uint8: an array, or a tensor where they are wanted on a device."""
+
 Size = tuple[int, int] | Callable[[int, int], tuple[int, int]]
 """Width and height that frames are resized to, or what makes them of those of an upright frame."""
+
+
+def target_size(size: Size | None, width: int, height: int) -> tuple[int, int]:
+    """Returns the width and height that upright frames get. To be called once for a request: it may draw lots."""
+    if size is None:
+        return width, height
+    return size(width, height) if callable(size) else size
 
 
 @dataclass(frozen=True)
@@ -23,7 +36,7 @@ class Opening:
     Attributes:
         timeout: Seconds after which a backend that runs in a process of its own is killed. The others ignore it.
         known: The frame index of the file, if it is at hand. Backends without one ignore it.
-        device: Where the frames are wanted.
+        device: Where the frames are wanted, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
     """
 
     timeout: float = 20.0
@@ -44,7 +57,7 @@ class FrameReader(ABC):
         index: The frame index; None where a backend needs none.
     """
 
-    backend: ClassVar[str]
+    backend: str
     index: FrameIndex | None = None
 
     def __init__(self, path: Path) -> None:
@@ -56,7 +69,7 @@ class FrameReader(ABC):
         """Returns the number of frames that can be displayed (at least 1)."""
 
     @abstractmethod
-    def _decode(self, wanted: np.ndarray, size: Size | None) -> np.ndarray:
+    def _decode(self, wanted: np.ndarray, size: Size | None) -> Frames:
         """Decodes frames.
 
         Args:
@@ -67,14 +80,15 @@ class FrameReader(ABC):
             RGB frames (n, H, W, 3), uint8, upright.
 
         Raises:
-            Exception: Of any type, when one of the frames cannot be had exactly.
+            BackendUnavailableError: When it is not the file that is at fault.
+            Exception: Of any other type, when one of the frames cannot be had exactly.
         """
 
     @abstractmethod
     def _close(self) -> None:
         """Gives back what the reader holds."""
 
-    def get(self, indices: Sequence[int] | np.ndarray, size: Size | None = None) -> np.ndarray:
+    def get(self, indices: Sequence[int] | np.ndarray, size: Size | None = None) -> Frames:
         """Returns frames in the order asked for; a frame that is asked for twice is decoded once.
 
         Args:
@@ -83,11 +97,13 @@ class FrameReader(ABC):
                 the upright frames. Frames are resized one by one, so that a clip of large ones takes little memory.
 
         Returns:
-            RGB frames (len(indices), H, W, 3), uint8. The rotation flag of the file has been applied.
+            RGB frames (len(indices), H, W, 3), uint8: an array, or a tensor on the device that was asked for. The
+            rotation flag of the file has been applied.
 
         Raises:
             ValueError: If `indices` is empty, not made of integers, or out of range: the caller's mistake.
             VideoDecodeError: If a frame cannot be decoded exactly, for whatever cause; or if the reader is closed.
+            BackendUnavailableError: If the backend stops working, whatever the file.
         """
         if self._closed:
             raise VideoDecodeError(self.path, self.backend, 'the reader is closed')

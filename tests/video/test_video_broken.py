@@ -59,7 +59,7 @@ def _dangling_link(path, video):
     path.symlink_to(path.with_name('nowhere'))
 
 
-@pytest.mark.parametrize('backend', ['auto', 'pyav', 'decord'])
+@pytest.mark.parametrize('backend', ['auto', 'pyav', 'decord', 'opencv'])
 @pytest.mark.parametrize('make', [_missing, _empty, _text, _noise, _directory, _fifo, _audio_only, _header_only,
                                   _truncated_before_its_table, _playlist, _streaming_playlist, _dangling_link])
 def test_opening_what_is_not_a_video(make, backend, video, tmp_path):

@@ -153,6 +153,17 @@ def copy_from_key_frame(source: Path, path: Path, key: int) -> Path:
     return path
 
 
+def damage(source: Path, path: Path, first: int, last: int) -> Path:
+    """Copies a file, and overwrites what is inside the packets number `first` to `last`."""
+    data = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    for packet in packets[first:last + 1]:
+        data[packet.pos + 8:packet.pos + packet.size] = b'\xff' * (packet.size - 8)
+    path.write_bytes(data)
+    return path
+
+
 def sequential(path: Path, wanted: Collection[int] | None = None) -> dict[int, np.ndarray]:
     """Frames by plain PyAV, from the first packet to the last: the second implementation.
 
