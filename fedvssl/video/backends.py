@@ -13,6 +13,8 @@ from types import MappingProxyType
 from fedvssl.errors import ConfigError, suggest
 from fedvssl.video import choice, devices
 from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError, describe
+from fedvssl.video.image_table import ImageTable
+from fedvssl.video.index import FrameIndex
 from fedvssl.video.index_cache import IndexCache
 from fedvssl.video.indexing import index_of
 from fedvssl.video.reader import FrameReader, Opening
@@ -28,7 +30,7 @@ BACKENDS: Mapping[str, str] = MappingProxyType({
     'opencv': 'fedvssl.video.opencv:OpenCVReader',
     'decord': 'fedvssl.video.decord:DecordReader',
     'frames': 'fedvssl.video.frames:FolderReader',
-    'zip-jpeg': 'fedvssl.video.frames:ZipReader',
+    'zip-jpeg': 'fedvssl.video.zips:ZipReader',
 })
 """Name of each backend and where its reader lives; nothing is imported before it is used."""
 
@@ -66,16 +68,25 @@ def open_video(path: str | os.PathLike[str], backend: str = AUTO, *, timeout: fl
     """
     _check_arguments(backend, timeout, device)
     path = Path(path)
-    known = indices.get(path) if indices is not None else None
-    opening = Opening(timeout, known, device)
     fitting = choice.on_cpu(path)
+    opening = _opening(path, fitting, indices, timeout, device)
     if device != devices.CPU and backend == AUTO and fitting == choice.DEFAULT:
         reader = _open_for_device(path, opening)
     else:
         reader = _open_one(path, opening, fitting if backend == AUTO else backend)
-    if indices is not None and known is None and reader.index is not None:
-        indices.put(path, reader.index)
+    found = reader.table or reader.index
+    if indices is not None and found is not None and found is not opening.known and found is not opening.table:
+        indices.put(path, found)
     return reader
+
+
+def _opening(path: Path, fitting: str, indices: IndexCache | None, timeout: float, device: str) -> Opening:
+    """Returns how to open a file, with what is known of it."""
+    if indices is None or fitting == 'frames':
+        return Opening(timeout, device=device)
+    if fitting == 'zip-jpeg':
+        return Opening(timeout, table=indices.get(path, ImageTable), device=device)
+    return Opening(timeout, known=indices.get(path, FrameIndex), device=device)
 
 
 def _check_arguments(backend: str, timeout: float, device: str) -> None:

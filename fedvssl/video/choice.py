@@ -17,7 +17,8 @@ DEFAULT = 'pyav'
 
 # MPEG-4 (XviD) is cheaper on the CPU than anything else, and nothing but a CPU has to be right about its frames.
 _ON_GPU = frozenset({'h264', 'hevc', 'vp9', 'av1'})
-_GPU_BACKENDS = ('torchcodec-cuda', 'pyav-cuda')
+# Not pyav-cuda: FFmpeg makes a CUDA context for every file it opens, which takes longer than decoding a clip here.
+_GPU_BACKENDS = ('torchcodec-cuda',)
 
 
 def on_cpu(path: Path) -> str:

@@ -83,7 +83,7 @@ class UploadingReader(FrameReader):
 
     def __init__(self, reader: FrameReader, device: 'torch.device') -> None:
         super().__init__(reader.path)
-        self.backend, self.index = reader.backend, reader.index
+        self.backend, self.index, self.table = reader.backend, reader.index, reader.table
         self._reader, self._device = reader, device
 
     def __len__(self) -> int:

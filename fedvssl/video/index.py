@@ -1,11 +1,11 @@
 """The frame index as plain numbers; how it is made: ``indexing.py``, how it is kept: ``index_cache.py``."""
 
-import json
-import zlib
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
+
+from fedvssl.video.packing import packed, unpacked
 
 _ARRAYS = ('pts', 'positions', 'starts', 'key_pts', 'key_positions')
 # These have tables of their samples. Elsewhere (MPEG-TS, MPEG-PS) libavformat guesses where it lands and what time it
@@ -85,12 +85,9 @@ class FrameIndex:
         return bool(np.any(nearest != self.starts))
 
     def to_bytes(self) -> bytes:
-        """Returns the index in some hundred bytes: a line of JSON, then the differences of neighbours, compressed."""
+        """Returns the index in some hundred bytes."""
         header: dict[str, Any] = {spec.name: getattr(self, spec.name) for spec in fields(self)}
-        arrays = [header.pop(name) for name in _ARRAYS]
-        header['lengths'] = [len(array) for array in arrays]
-        steps = np.concatenate([np.diff(array, prepend=0) for array in arrays]).astype('<i8')
-        return json.dumps(header).encode() + b'\n' + zlib.compress(steps.tobytes(), 6)
+        return packed(header, [header.pop(name) for name in _ARRAYS])
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -99,19 +96,15 @@ class FrameIndex:
         Raises:
             ValueError: If it is damaged, as far as that can be seen.
         """
-        line, _, packed = data.partition(b'\n')
-        header = json.loads(line)
-        lengths = header.pop('lengths', None) if isinstance(header, dict) else None
+        header, arrays = unpacked(data)
         types = {spec.name: spec.type for spec in fields(cls) if spec.name not in _ARRAYS}
-        if not isinstance(lengths, list) or {name: type(value) for name, value in header.items()} != types:
+        if {name: type(value) for name, value in header.items()} != types or len(arrays) != len(_ARRAYS):
             raise ValueError('not a frame index')
+        lengths = [len(array) for array in arrays]
         frames, keys = (header['frames'], lengths[3]) if not header['counted_because'] else (0, 0)
         if lengths != [frames, frames, frames, keys, keys] or not 0 < header['frames'] <= _MOST_FRAMES or (
                 keys > header['packets'] or header['packets'] > _MOST_FRAMES):
             raise ValueError(f'lengths {lengths} do not fit')
-        size = 8 * sum(lengths)
-        steps = np.frombuffer(_unpacked(packed, size), '<i8')
-        arrays = [np.cumsum(part, dtype=np.int64) for part in np.split(steps, np.cumsum(lengths)[:-1])]
         values: dict[str, Any] = {**header, **dict(zip(_ARRAYS, arrays, strict=True))}
         index = cls(**values)
         index._check()
@@ -131,14 +124,3 @@ class FrameIndex:
 
 def _within(numbers: np.ndarray, count: int) -> bool:
     return bool(numbers.min() >= 0 and numbers.max() < count)
-
-
-def _unpacked(packed: bytes, size: int) -> bytes:
-    unpacker = zlib.decompressobj()
-    try:
-        data = unpacker.decompress(packed, size) if size else b''
-    except zlib.error as error:
-        raise ValueError(str(error)) from error
-    if len(data) != size:
-        raise ValueError(f'{len(data)} bytes instead of {size}')
-    return data

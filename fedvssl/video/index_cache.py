@@ -1,4 +1,4 @@
-"""The frame indices of a data set, kept in one SQLite file beside its videos.
+"""The frame indices of a data set, and the tables of its zips, kept in one SQLite file beside its videos.
 
 Making an index takes one pass over a file's packets; where frames have to be counted (XviD, that is most of UCF-101),
 all of them are decoded. An index holds as long as the file's size and time of modification stay what they were. The
@@ -12,9 +12,7 @@ import sqlite3
 import threading
 from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-from fedvssl.video.index import FrameIndex
+from typing import Any, Protocol, Self, TypeVar
 
 logger = logging.getLogger('fedvssl')
 
@@ -26,6 +24,20 @@ _BUSY_SECONDS = 2.0
 _TABLE = """
 CREATE TABLE IF NOT EXISTS indices (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, version TEXT, data BLOB)
 """
+
+
+class Index(Protocol):
+    """What can be kept."""
+
+    def to_bytes(self) -> bytes:
+        """Returns it as bytes."""
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Returns what `to_bytes` wrote, or raises ValueError."""
+
+
+Kept = TypeVar('Kept', bound=Index)
 
 
 class IndexCache:
@@ -48,20 +60,20 @@ class IndexCache:
         self._connection: sqlite3.Connection | None = None
         self._usable = True
 
-    def get(self, path: Path) -> FrameIndex | None:
-        """Returns the index of an unchanged file, if there is one."""
+    def get(self, path: Path, kind: type[Kept]) -> Kept | None:
+        """Returns what is kept of an unchanged file, if it is of this kind."""
         signature = _signature(path)
         if signature is None:
             return None
         row = self._execute('SELECT data FROM indices WHERE path = ? AND size = ? AND mtime_ns = ? AND version = ?',
                             self._key(path), *signature, self._version)
         try:
-            return FrameIndex.from_bytes(bytes(row[0])) if row else None
-        except (ValueError, TypeError):  # one row is damaged
+            return kind.from_bytes(row[0]) if row and isinstance(row[0], bytes) else None
+        except ValueError:  # one row is damaged, or of another kind
             return None
 
-    def put(self, path: Path, index: FrameIndex) -> None:
-        """Keeps an index."""
+    def put(self, path: Path, index: Index) -> None:
+        """Keeps an index or a table."""
         signature = _signature(path)
         if signature is not None:
             self._execute('INSERT OR REPLACE INTO indices VALUES (?, ?, ?, ?, ?)', self._key(path), *signature,

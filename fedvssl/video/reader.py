@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 import numpy as np
 
 from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError, describe
+from fedvssl.video.image_table import ImageTable
 from fedvssl.video.index import FrameIndex
 
 if TYPE_CHECKING:
@@ -36,11 +37,13 @@ class Opening:
     Attributes:
         timeout: Seconds after which a backend that runs in a process of its own is killed. The others ignore it.
         known: The frame index of the file, if it is at hand. Backends without one ignore it.
+        table: The table of a zip's images, if it is at hand.
         device: Where the frames are wanted, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
     """
 
     timeout: float = 20.0
     known: FrameIndex | None = None
+    table: ImageTable | None = None
     device: str = 'cpu'
 
 
@@ -55,10 +58,12 @@ class FrameReader(ABC):
         path: The file, or the folder of frames.
         backend: Name of the backend that really runs.
         index: The frame index; None where a backend needs none.
+        table: Of a zip, where its images are.
     """
 
     backend: str
     index: FrameIndex | None = None
+    table: ImageTable | None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path

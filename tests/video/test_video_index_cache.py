@@ -7,13 +7,16 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import zipfile
 from dataclasses import fields, replace
 
+import cv2
 import numpy as np
 import pytest
-from watermark import RECIPES, read_numbers
+from watermark import RECIPES, draw, read_numbers
 
-from fedvssl.video import index_cache, open_video, pyav
+from fedvssl.video import VideoDecodeError, index_cache, open_video, pyav, zips
+from fedvssl.video.image_table import ImageTable
 from fedvssl.video.index import FrameIndex
 from fedvssl.video.index_cache import IndexCache
 from fedvssl.video.indexing import index_of
@@ -75,9 +78,9 @@ def test_a_file_that_changed_gets_a_new_index(video, cache, tmp_path):
 
 def test_the_same_size_at_another_time_is_another_file(copy, cache):
     cache.put(copy, index_of(copy))
-    assert cache.get(copy) is not None
+    assert cache.get(copy, FrameIndex) is not None
     os.utime(copy, ns=(1, 1))
-    assert cache.get(copy) is None
+    assert cache.get(copy, FrameIndex) is None
 
 
 def test_a_set_can_be_moved(copy, cache, tmp_path):
@@ -87,29 +90,30 @@ def test_a_set_can_be_moved(copy, cache, tmp_path):
     here.put(tmp_path / 'set/clip.mp4', index_of(tmp_path / 'set/clip.mp4'))
     here.close()
     shutil.move(tmp_path / 'set', tmp_path / 'moved')
-    assert IndexCache(tmp_path / 'moved').get(tmp_path / 'moved/clip.mp4') is not None
+    assert IndexCache(tmp_path / 'moved').get(tmp_path / 'moved/clip.mp4', FrameIndex) is not None
 
 
 def test_another_version_is_not_taken(copy, cache, monkeypatch, tmp_path):
     cache.put(copy, index_of(copy))
     monkeypatch.setattr(index_cache, 'VERSION', 99)
-    assert IndexCache(tmp_path).get(copy) is None
+    assert IndexCache(tmp_path).get(copy, FrameIndex) is None
 
 
 def test_it_can_be_pickled_and_shared(copy, cache):
     twin = pickle.loads(pickle.dumps(cache))
     twin.put(copy, index_of(copy))
-    assert cache.get(copy) is not None
+    assert cache.get(copy, FrameIndex) is not None
 
 
 def test_it_survives_a_fork(copy, cache, tmp_path):
     cache.put(copy, index_of(copy))
-    code = ('import os, sys; from pathlib import Path; from fedvssl.video.index_cache import IndexCache\n'
+    code = ('import os, sys; from pathlib import Path; from fedvssl.video.index import FrameIndex\n'
+            'from fedvssl.video.index_cache import IndexCache\n'
             'cache, clip = IndexCache(Path(sys.argv[1])), Path(sys.argv[2])\n'
-            'assert cache.get(clip)\n'
+            'assert cache.get(clip, FrameIndex)\n'
             'child = os.fork()\n'
-            'if not child: os._exit(0 if cache.get(clip) else 1)\n'
-            'sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) or (0 if cache.get(clip) else 2))')
+            'if not child: os._exit(0 if cache.get(clip, FrameIndex) else 1)\n'
+            'sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) or (0 if cache.get(clip, FrameIndex) else 2))')
     done = subprocess.run([sys.executable, '-c', code, str(tmp_path), str(copy)], check=False,
                           env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
     assert done.returncode == 0
@@ -117,10 +121,10 @@ def test_it_survives_a_fork(copy, cache, tmp_path):
 
 def test_a_damaged_cache_is_begun_anew(copy, cache, caplog):
     cache.file.write_bytes(b'no database at all' * 100)
-    assert cache.get(copy) is None
+    assert cache.get(copy, FrameIndex) is None
     assert 'damaged' in caplog.text
     cache.put(copy, index_of(copy))
-    assert cache.get(copy) is not None
+    assert cache.get(copy, FrameIndex) is not None
 
 
 @pytest.mark.parametrize('data', [b'', b'{}\n', b'[1]\n', b'null\nx', b'\xff\n', None])
@@ -129,10 +133,10 @@ def test_a_damaged_row_is_no_index(data, copy, cache):
     cache.put(copy, index)
     with sqlite3.connect(cache.file) as connection:
         connection.execute('UPDATE indices SET data = ?', (data,))
-    assert cache.get(copy) is None
+    assert cache.get(copy, FrameIndex) is None
     with open_video(copy, indices=cache) as reader:
         assert same(reader.index, index)
-    assert same(cache.get(copy), index)
+    assert same(cache.get(copy, FrameIndex), index)
 
 
 @pytest.mark.parametrize('change', [
@@ -140,8 +144,54 @@ def test_a_damaged_row_is_no_index(data, copy, cache):
     dict(starts=np.full(60, 99)), dict(pts=np.zeros(60, np.int64)), dict(key_pts=np.empty(0, np.int64)),
     dict(key_positions=np.arange(5) + 1000), dict(width='1'), dict(frames=True)])
 def test_numbers_that_cannot_be_are_refused(change, copy):
-    with pytest.raises(ValueError, match='fit|cannot be|not a frame index|instead of'):
+    with pytest.raises(ValueError, match='fit|cannot be|not a frame index|instead of|numbers'):
         FrameIndex.from_bytes(replace(index_of(copy), **change).to_bytes())
+
+
+@pytest.fixture
+def zipped(tmp_path):
+    path = tmp_path / 'clip.zip'
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('readme.txt', b'not a frame')
+        for number in (2, 0, 1):
+            data = cv2.imencode('.png', draw(number)[..., ::-1])[1].tobytes()
+            archive.writestr(f'a/img_{number}.png', data, [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED][number % 2])
+    return path
+
+
+def test_the_table_of_a_zip_is_kept_too(zipped, cache, monkeypatch):
+    for _ in range(2):
+        with open_video(zipped, indices=cache) as reader:
+            assert len(reader) == 3 and reader.backend == 'zip-jpeg'
+            assert read_numbers(reader.get([2, 0, 1])) == [2, 0, 1]
+        monkeypatch.setattr(zips.ImageTable, 'of', None)  # from now on there is no other way
+    table = cache.get(zipped, ImageTable)
+    assert table.names == ('a/img_0.png', 'a/img_1.png', 'a/img_2.png')
+    assert cache.get(zipped, FrameIndex) is None  # it is no index of a video file
+
+
+def test_an_image_is_checked_against_its_own_header_still(zipped, cache):
+    with open_video(zipped, indices=cache) as reader:
+        table = reader.table
+    numbers = table.numbers.copy()
+    numbers[1, 0] += 1
+    for spoilt, message in ((replace(table, numbers=numbers), 'img_1.png: BadZipFile'),
+                            (replace(table, names=('a/img_0.png', 'a/img_9.png', 'x')), 'img_9.png: BadZipFile')):
+        cache.put(zipped, spoilt)
+        with open_video(zipped, indices=cache) as reader:
+            assert read_numbers(reader.get([0])) == [0]
+            with pytest.raises(VideoDecodeError, match=message):
+                reader.get([1])
+
+
+def test_tables_that_cannot_be(zipped, cache):
+    with open_video(zipped) as reader:
+        table = reader.table
+    assert ImageTable.from_bytes(table.to_bytes()).names == table.names
+    for spoilt in (replace(table, names=()), replace(table, names=('a', 'b')), replace(table, numbers=-table.numbers),
+                   replace(table, numbers=table.numbers[:, :3])):
+        with pytest.raises(ValueError, match='table of images|do not fit'):
+            ImageTable.from_bytes(spoilt.to_bytes())
 
 
 def test_where_it_cannot_be_written_indices_are_made_each_time(copy, tmp_path, caplog):
@@ -158,5 +208,5 @@ def test_a_locked_cache_is_passed_by(copy, cache, monkeypatch):
     cache.put(copy, index_of(copy))
     with sqlite3.connect(cache.file) as other:
         other.execute('BEGIN EXCLUSIVE')
-        assert IndexCache(cache.file.parent).get(copy) is None
-    assert cache.get(copy) is not None
+        assert IndexCache(cache.file.parent).get(copy, FrameIndex) is None
+    assert cache.get(copy, FrameIndex) is not None
