@@ -65,6 +65,7 @@ def gpu(monkeypatch):
     Gpu.opened.clear()
     monkeypatch.setattr(backends, 'BACKENDS', {**BACKENDS, 'torchcodec-cuda': f'{__name__}:Gpu',
                                                'pyav-cuda': f'{__name__}:SecondGpu'})
+    monkeypatch.setattr(choice, '_GPU_BACKENDS', ('torchcodec-cuda', 'pyav-cuda'))
     monkeypatch.setattr(backends, '_self_test', SelfTest())
     monkeypatch.setattr(backends, '_once', choice.Once())
     monkeypatch.setattr(backends, '_unavailable', {})
@@ -357,7 +358,7 @@ def test_an_index_that_is_known_is_not_made_again(video, gpu, monkeypatch):
     kept = []
 
     class Indices:
-        def get(self, path):
+        def get(self, path, kind):
             return index
 
         def put(self, path, index):
@@ -368,3 +369,10 @@ def test_an_index_that_is_known_is_not_made_again(video, gpu, monkeypatch):
         assert reader.index is index
         assert numbers(reader.get([30])) == [30]
     assert not kept
+
+
+def test_what_auto_takes_for_a_gpu(video):
+    """PyAV's CUDA decoder has to be named: it makes a context for every file."""
+    assert choice.on_gpu(index_of(video('h264_gop12'))) == ['torchcodec-cuda', 'pyav']
+    assert choice.on_gpu(index_of(video('mpeg4_avi'))) == ['pyav']
+    assert choice.on_gpu(index_of(video('h264_in_avi'))) == ['pyav']  # its frames are counted
