@@ -38,7 +38,7 @@ def main() -> None:
     from fedvssl.data.prepare.video_lists import find_lists
     from fedvssl.data.prepare.videos import Preparation
     from fedvssl.errors import ConfigError, Interrupted
-    from fedvssl.video.encoding import Encoding
+    from fedvssl.video.transcoding.encoding import Encoding
 
     args = _parser().parse_args()
     encoding = Encoding(args.format, args.short_side, args.gop, args.quality)

@@ -84,7 +84,7 @@ def examine_data(args: argparse.Namespace) -> int:
     from fedvssl.data.probe_cache import ProbeCache
     from fedvssl.errors import ConfigError, Interrupted, StorageError
     from fedvssl.findings import exit_code
-    from fedvssl.video.probe_pool import ProbePool
+    from fedvssl.video.probing.probe_pool import ProbePool
 
     for name in ('workers', 'timeout', 'min_frames'):
         value = getattr(args, name)

@@ -11,7 +11,7 @@ import numpy as np
 from fedvssl.data.clips import ClipReader
 from fedvssl.errors import FedVSSLError
 from fedvssl.video.errors import BackendUnavailableError, DecoderLostError, VideoDecodeError
-from fedvssl.video.serve import serve
+from fedvssl.video.processes.serve import serve
 
 
 class ClipServer:

@@ -18,8 +18,8 @@ import numpy as np
 
 from fedvssl.data.clips import ClipReader, Clips
 from fedvssl.errors import ConfigError, DataListError, FedVSSLError
-from fedvssl.video.child import ChildGoneError, ChildProcess, ChildSetupError
 from fedvssl.video.errors import BackendUnavailableError, DecoderLostError, VideoDecodeError, describe
+from fedvssl.video.processes.child import ChildGoneError, ChildProcess, ChildSetupError
 
 _MOST_BYTES = 1 << 31  # of one sample
 _REFUSALS: Mapping[str, type[FedVSSLError]] = {kind.__name__: kind for kind in (ConfigError, DataListError)}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedvssl.findings import Finding, Severity
-from fedvssl.video.facts import Facts, Trouble
+from fedvssl.video.probing.facts import Facts, Trouble
 
 MISSING, REFUSED, TRUNCATED = 'missing', 'refused', 'truncated'
 

@@ -1,8 +1,8 @@
 """Examines a list of videos: which of them cannot be used, which only this toolkit reads right, and which are copies.
 
-Facts about a file come from a probe (`fedvssl.video.probe`) or from the cache; what they mean is said by the rules in
-`fedvssl.data.diagnoses` and `fedvssl.data.duplicates`. What is left when all videos with an error are taken out (the
-quarantine) has no errors, as long as clients keep their videos.
+Facts about a file come from a probe (`fedvssl.video.probing.probe`) or from the cache; what they mean is said by the
+rules in `fedvssl.data.diagnoses` and `fedvssl.data.duplicates`. What is left when all videos with an error are taken
+out (the quarantine) has no errors, as long as clients keep their videos.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,8 +16,8 @@ from fedvssl.data.duplicates import ACROSS_CLIENTS, ACROSS_SPLITS, Entry, alike,
 from fedvssl.data.probe_cache import ProbeCache, Signature, signature_of
 from fedvssl.errors import DataListError
 from fedvssl.findings import Finding, Severity
-from fedvssl.video.facts import Facts
-from fedvssl.video.probe_pool import ProbePool
+from fedvssl.video.probing.facts import Facts
+from fedvssl.video.probing.probe_pool import ProbePool
 
 Progress = Callable[[str, int, int], None]
 """Is told what is being done, how much of it is done, and how much there is."""

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from fedvssl.errors import StorageError
-from fedvssl.video.facts import VERSION, Facts, Trouble
+from fedvssl.video.probing.facts import VERSION, Facts, Trouble
 
 logger = logging.getLogger('fedvssl')
 

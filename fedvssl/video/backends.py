@@ -23,14 +23,14 @@ from fedvssl.video.selftest import SelfTest
 logger = logging.getLogger('fedvssl')
 
 BACKENDS: Mapping[str, str] = MappingProxyType({
-    'pyav': 'fedvssl.video.pyav:PyAVReader',
-    'pyav-cuda': 'fedvssl.video.pyav_cuda:PyAVCudaReader',
-    'torchcodec': 'fedvssl.video.torchcodec:TorchCodecReader',
-    'torchcodec-cuda': 'fedvssl.video.torchcodec:TorchCodecCudaReader',
-    'opencv': 'fedvssl.video.opencv:OpenCVReader',
-    'decord': 'fedvssl.video.decord:DecordReader',
-    'frames': 'fedvssl.video.frames:FolderReader',
-    'zip-jpeg': 'fedvssl.video.zips:ZipReader',
+    'pyav': 'fedvssl.video.readers.pyav:PyAVReader',
+    'pyav-cuda': 'fedvssl.video.readers.pyav_cuda:PyAVCudaReader',
+    'torchcodec': 'fedvssl.video.readers.torchcodec:TorchCodecReader',
+    'torchcodec-cuda': 'fedvssl.video.readers.torchcodec:TorchCodecCudaReader',
+    'opencv': 'fedvssl.video.readers.opencv:OpenCVReader',
+    'decord': 'fedvssl.video.readers.decord:DecordReader',
+    'frames': 'fedvssl.video.readers.frames:FolderReader',
+    'zip-jpeg': 'fedvssl.video.readers.zips:ZipReader',
 })
 """Name of each backend and where its reader lives; nothing is imported before it is used."""
 

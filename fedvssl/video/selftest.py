@@ -79,7 +79,7 @@ def examine(reader: FrameReader, index: FrameIndex) -> Verdict:
     Raises:
         VideoDecodeError: If the reader cannot decode them.
     """
-    from fedvssl.video.pyav import PyAVReader
+    from fedvssl.video.readers.pyav import PyAVReader
 
     verdicts = []
     for numbers in [*_behind_a_seek(index), [1]]:

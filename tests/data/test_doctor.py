@@ -22,8 +22,8 @@ from fedvssl.data.duplicates import Entry, content_digest, judge_copies
 from fedvssl.data.probe_cache import ProbeCache
 from fedvssl.data.sampling import MidTickSampler, RandomClipSampler, SpeedSampler, VCOPSampler
 from fedvssl.errors import DataListError
-from fedvssl.video.facts import Facts
-from fedvssl.video.probe_pool import ProbePool
+from fedvssl.video.probing.facts import Facts
+from fedvssl.video.probing.probe_pool import ProbePool
 from tests.conftest import tiny_values
 
 

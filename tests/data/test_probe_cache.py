@@ -9,7 +9,7 @@ import pytest
 from fedvssl.data import probe_cache
 from fedvssl.data.probe_cache import ProbeCache, Signature, signature_of
 from fedvssl.errors import StorageError
-from fedvssl.video.facts import Facts
+from fedvssl.video.probing.facts import Facts
 
 SIGNATURE = Signature(False, 100, 5)
 FACTS = Facts(full=True, backend='pyav', frames=40, declared=41, uneven=0.123456789, reason='ä "quoted"\n')

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from watermark import RECIPES, read_numbers
 
-import fedvssl.video.decord as guarded
+import fedvssl.video.readers.decord as guarded
 from fedvssl.video import BackendUnavailableError, VideoDecodeError, open_video
 
 pytest.importorskip('decord', reason='decord is not installed')
@@ -146,7 +146,7 @@ def test_a_daemonic_fork_has_its_own_child(video):
 
 def test_the_child_ends_with_its_parent(video):
     """Even when the parent is killed and cannot say good-bye."""
-    code = ('import os, sys; from fedvssl.video import open_video; import fedvssl.video.decord as d; '
+    code = ('import os, sys; from fedvssl.video import open_video; import fedvssl.video.readers.decord as d; '
             'open_video(sys.argv[1], "decord"); print(d._child().pid, flush=True); os.kill(os.getpid(), 9)')
     done = subprocess.run([sys.executable, '-c', code, str(video('h264_gop12'))], capture_output=True, check=False,
                           env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
@@ -168,7 +168,7 @@ def test_decord_prints_nothing_here(video, tmp_path, capfd):
 
 
 def test_the_child_imports_no_torch():
-    code = 'import sys, fedvssl.video.decord_child, decord; sys.exit("torch" in sys.modules)'
+    code = 'import sys, fedvssl.video.readers.decord_child, decord; sys.exit("torch" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code], check=False,
                           env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}).returncode == 0
 

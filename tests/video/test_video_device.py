@@ -17,8 +17,8 @@ from fedvssl.errors import ConfigError
 from fedvssl.video import BACKENDS, BackendUnavailableError, VideoDecodeError, backends, choice, devices, open_video
 from fedvssl.video.container import VideoFile
 from fedvssl.video.indexing import index_of
-from fedvssl.video.pyav import PyAVReader
 from fedvssl.video.reader import Opening
+from fedvssl.video.readers.pyav import PyAVReader
 from fedvssl.video.selftest import SelfTest
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
@@ -291,7 +291,7 @@ def test_a_device_that_cannot_be_used_is_a_mistake_in_the_config(monkeypatch):
 
 @no_gpu
 def test_pyav_without_cuda_is_not_the_files_fault(video):
-    from fedvssl.video.pyav_cuda import PyAVCudaReader
+    from fedvssl.video.readers.pyav_cuda import PyAVCudaReader
 
     before = len(os.listdir('/proc/self/fd'))  # noqa: PTH208
     for device in ('cuda', 'cuda:1'):
@@ -304,7 +304,7 @@ def test_pyav_without_cuda_is_not_the_files_fault(video):
 
 def test_a_codec_that_nvdec_does_not_know_is_refused(video, monkeypatch):
     """PyAV says so where no stream of the file can be decoded; where another one can, it does not."""
-    from fedvssl.video import pyav_cuda
+    from fedvssl.video.readers import pyav_cuda
 
     monkeypatch.setattr(pyav_cuda, 'VideoFile', lambda path, hardware: VideoFile(path))
     with pytest.raises(VideoDecodeError, match='NVDEC does not decode h264 here'):

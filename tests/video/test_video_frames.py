@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from fedvssl.video import VideoDecodeError, open_video
-from fedvssl.video.images import MOST_IMAGE_BYTES, in_order
-from fedvssl.video.zips import MOST_DIRECTORY_BYTES
+from fedvssl.video.readers.images import MOST_IMAGE_BYTES, in_order
+from fedvssl.video.readers.zips import MOST_DIRECTORY_BYTES
 
 HEIGHT, WIDTH = 32, 48
 ORIENTATION_6 = (b'Exif\0\0II*\0' + struct.pack('<LH', 8, 1) + struct.pack('<HHLHH', 0x112, 3, 1, 6, 0) + bytes(4))

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from watermark import RECIPES, draw, read_numbers
 
-from fedvssl.video import VideoDecodeError, index_cache, open_video, pyav, zips
+from fedvssl.video import VideoDecodeError, index_cache, open_video
 from fedvssl.video.image_table import ImageTable
 from fedvssl.video.index import FrameIndex
 from fedvssl.video.index_cache import IndexCache
 from fedvssl.video.indexing import index_of
+from fedvssl.video.readers import pyav, zips
 
 
 def same(one: FrameIndex, other: FrameIndex) -> bool:

@@ -12,8 +12,8 @@ from watermark import HEIGHT, RECIPES, WIDTH, copy_from_key_frame, draw, read_nu
 from fedvssl.video import BackendUnavailableError, VideoDecodeError, open_video
 from fedvssl.video.index import FrameIndex
 from fedvssl.video.indexing import index_of
-from fedvssl.video.opencv import OpenCVReader
 from fedvssl.video.reader import Opening
+from fedvssl.video.readers.opencv import OpenCVReader
 
 # OpenCV tells no time for the last frame of an MPEG program stream.
 UNTOLD = {'mpeg2_ps': {59}}

@@ -15,11 +15,11 @@ import pytest
 from watermark import RECIPES, copy_from_key_frame, draw, write_audio, write_video
 
 from fedvssl.video.container import VideoFile
-from fedvssl.video.extent import missing_bytes
-from fedvssl.video.facts import Facts, Trouble
-from fedvssl.video.header import unevenness
-from fedvssl.video.probe import probe
-from fedvssl.video.probe_pool import ProbePool
+from fedvssl.video.probing.extent import missing_bytes
+from fedvssl.video.probing.facts import Facts, Trouble
+from fedvssl.video.probing.header import unevenness
+from fedvssl.video.probing.probe import probe
+from fedvssl.video.probing.probe_pool import ProbePool
 
 SAYS_NOTHING = {'.mkv', '.webm', '.ts', '.mpg'}  # of how many frames there are
 
@@ -232,8 +232,8 @@ def test_pictures_in_a_folder(tmp_path):
 
 CHILD = """
 import os, signal, sys, time
-from fedvssl.video.probe_child import answer
-from fedvssl.video.serve import serve
+from fedvssl.video.probing.probe_child import answer
+from fedvssl.video.processes.serve import serve
 
 def handler(request):
     name = os.path.basename(request['path'])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from watermark import RECIPES, Recipe, copy_from_key_frame, read_numbers, sequential, write_video
 
-import fedvssl.video.pyav
+import fedvssl.video.readers.pyav
 from fedvssl.video import VideoDecodeError, open_video
 
 COUNTED = {'h264_in_avi', 'mpeg4_avi_b', 'vp8_webm'}
@@ -109,7 +109,7 @@ def test_one_pass_is_enough(name, extra, video, monkeypatch):
         for number in range(len(reader)):
             reader.get([number])
         assert len(passes) <= len(reader) + extra
-        assert fedvssl.video.pyav._FROM_THE_START not in passes
+        assert fedvssl.video.readers.pyav._FROM_THE_START not in passes
 
 
 def test_frames_that_do_not_turn_up_are_fetched_from_further_ahead(video, monkeypatch):
@@ -121,11 +121,11 @@ def test_frames_that_do_not_turn_up_are_fetched_from_further_ahead(video, monkey
 
         def lose_all_but_the_last(key, pending, stack):
             attempts.append(key)
-            return original(key, pending, stack) if key == fedvssl.video.pyav._FROM_THE_START else set()
+            return original(key, pending, stack) if key == fedvssl.video.readers.pyav._FROM_THE_START else set()
 
         monkeypatch.setattr(reader, '_pass', lose_all_but_the_last)
         assert np.array_equal(reader.get([30])[0], expected[30])
-        assert attempts == [2, 1, fedvssl.video.pyav._FROM_THE_START]
+        assert attempts == [2, 1, fedvssl.video.readers.pyav._FROM_THE_START]
 
 
 def test_a_frame_that_never_turns_up_is_an_error(video):

@@ -7,7 +7,7 @@ import pytest
 from watermark import sequential
 
 from fedvssl.video import VideoDecodeError, open_video
-from fedvssl.video.child import ChildGoneError, ChildProcess
+from fedvssl.video.processes.child import ChildGoneError, ChildProcess
 
 NO_VIDEO = {'audio_only.mp4', 'empty.mp4', 'header_only_32.mp4', 'random_bytes.mp4', 'text_renamed.mp4'}
 
@@ -68,7 +68,7 @@ def test_decord_may_hang(real_videos):
     start = time.monotonic()
     with pytest.raises(VideoDecodeError, match='decord counts 300 frames, the frame index 165'):
         open_video(path, 'decord')
-    child = ChildProcess('fedvssl.video.decord_child')
+    child = ChildProcess('fedvssl.video.readers.decord_child')
     child.request({'path': str(path), 'indices': [], 'from_start': False}, 20, 0)
     start = time.monotonic()
     with pytest.raises(ChildGoneError, match='no answer within 1.5 s; the decoder was killed'):

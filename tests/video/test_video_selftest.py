@@ -9,7 +9,7 @@ import torch
 from watermark import RECIPES, Recipe, damage, draw, read_numbers, write_video
 
 from fedvssl.video import VideoDecodeError, backends, open_video, selftest
-from fedvssl.video.pyav import PyAVReader
+from fedvssl.video.readers.pyav import PyAVReader
 from fedvssl.video.selftest import SelfTest, Verdict, compare, examine
 
 
@@ -52,7 +52,7 @@ def fake(monkeypatch):
     monkeypatch.setattr(backends, '_self_test', SelfTest())
 
     def install(reader_class: type) -> None:
-        monkeypatch.setattr('fedvssl.video.opencv.OpenCVReader', reader_class)
+        monkeypatch.setattr('fedvssl.video.readers.opencv.OpenCVReader', reader_class)
 
     return install
 
@@ -218,8 +218,8 @@ def test_the_exact_backends_are_not_tested(video, monkeypatch):
 
 def test_opencv_passes(video):
     test = SelfTest()
-    from fedvssl.video.opencv import OpenCVReader
     from fedvssl.video.reader import Opening
+    from fedvssl.video.readers.opencv import OpenCVReader
 
     for name in RECIPES:
         with OpenCVReader(video(name), Opening()) as reader:

@@ -16,9 +16,9 @@ import torch
 from watermark import RECIPES, read_numbers, sequential, write_video
 
 from fedvssl.video import BackendUnavailableError, VideoDecodeError, open_video
-from fedvssl.video.pyav import PyAVReader
 from fedvssl.video.reader import Opening
-from fedvssl.video.torchcodec import TorchCodecCudaReader, TorchCodecReader
+from fedvssl.video.readers.pyav import PyAVReader
+from fedvssl.video.readers.torchcodec import TorchCodecCudaReader, TorchCodecReader
 
 # It is off where frames are counted, and lost where there is no table of them.
 REFUSED = {'h264_in_avi': 'presentation timestamps', 'mpeg4_avi_b': 'presentation timestamps',
@@ -75,7 +75,7 @@ def test_every_frame_is_right_in_any_order(name, reader_class, video):
 def test_frames_whose_key_frame_is_hidden_are_refused(reader_class, edit_list_video, monkeypatch):
     with pytest.raises(VideoDecodeError, match='an edit list hides the first key frame'):
         reader_class(edit_list_video, Opening())
-    monkeypatch.setattr('fedvssl.video.torchcodec._numbered_wrongly', lambda index: '')  # it is, indeed
+    monkeypatch.setattr('fedvssl.video.readers.torchcodec._numbered_wrongly', lambda index: '')  # it is, indeed
     for number, refused in ((3, True), (20, False)):
         with reader_class(edit_list_video, Opening()) as reader:
             try:

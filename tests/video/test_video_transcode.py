@@ -27,11 +27,11 @@ from watermark import (
 from fedvssl.errors import ConfigError, StorageError
 from fedvssl.video import BackendUnavailableError, VideoDecodeError, open_video
 from fedvssl.video.container import VideoFile
-from fedvssl.video.encoding import FORMATS, Encoding
-from fedvssl.video.shrinking import stored_size
-from fedvssl.video.transcode import transcode
-from fedvssl.video.transcode_pool import Job, TranscodePool
-from fedvssl.video.writing import _StreamWriter
+from fedvssl.video.transcoding.encoding import FORMATS, Encoding
+from fedvssl.video.transcoding.shrinking import stored_size
+from fedvssl.video.transcoding.transcode import transcode
+from fedvssl.video.transcoding.transcode_pool import Job, TranscodePool
+from fedvssl.video.transcoding.writing import _StreamWriter
 
 SMALL = Encoding(short_side=48)
 ENCODINGS = {'default': Encoding(), 'gop12': Encoding(gop=12), 'mjpeg': Encoding('mjpeg'),
@@ -442,8 +442,8 @@ def test_a_real_xvid(real_videos, tmp_path):
 CHILD = """
 import os, signal, time
 from fedvssl.errors import StorageError
-from fedvssl.video import transcode_child
-from fedvssl.video.serve import serve
+from fedvssl.video.transcoding import transcode_child
+from fedvssl.video.processes.serve import serve
 
 real = transcode_child.transcode
 

@@ -8,8 +8,8 @@ import textwrap
 import numpy as np
 import pytest
 
-from fedvssl.video import wire
-from fedvssl.video.child import ChildGoneError, ChildProcess
+from fedvssl.video.processes import wire
+from fedvssl.video.processes.child import ChildGoneError, ChildProcess
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def child(tmp_path, monkeypatch):
     def make(answer: str) -> ChildProcess:
         (tmp_path / 'strange_child.py').write_text(textwrap.dedent("""
             import os, numpy as np
-            from fedvssl.video.serve import serve
+            from fedvssl.video.processes.serve import serve
             def handler(request):
                 {}
             serve(handler)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedvssl.errors import ConfigError
-from fedvssl.video.encoding import Encoding
+from fedvssl.video.transcoding.encoding import Encoding
 
 RECORD_FILE = '.prepared.jsonl'
 VERSION = 1

@@ -25,9 +25,9 @@ from fedvssl.commit import fsync, fsync_directory
 from fedvssl.data.prepare.video_record import RECORD_FILE, Entries, read_record, recorded_settings, settings_of
 from fedvssl.data.prepare.video_sources import Source
 from fedvssl.errors import ConfigError, StorageError
-from fedvssl.video.encoding import Encoding
 from fedvssl.video.index_cache import IndexCache
-from fedvssl.video.transcode_pool import Outcome
+from fedvssl.video.transcoding.encoding import Encoding
+from fedvssl.video.transcoding.transcode_pool import Outcome
 
 _STAGING = '.preparing'
 

@@ -22,8 +22,8 @@ from fedvssl.data.prepare.video_lists import DEFAULT, VideoList, write_list_of_d
 from fedvssl.data.prepare.video_sources import Source, check_directories, look, names_below, names_in, targets
 from fedvssl.data.prepare.video_store import Scratch, Store, Workplace
 from fedvssl.errors import BadVideosError, StorageError
-from fedvssl.video.encoding import Encoding
-from fedvssl.video.transcode_pool import Job, Outcome, TranscodePool
+from fedvssl.video.transcoding.encoding import Encoding
+from fedvssl.video.transcoding.transcode_pool import Job, Outcome, TranscodePool
 
 BAD_FILE = 'bad_videos.csv'
 

@@ -25,8 +25,9 @@ from fedvssl.data.prepare.video_store import Store
 from fedvssl.data.prepare.videos import Preparation, _spread
 from fedvssl.errors import BadVideosError, ConfigError, DataListError, StorageError
 from fedvssl.video import open_video
-from fedvssl.video.encoding import Encoding
+from fedvssl.video.index import FrameIndex
 from fedvssl.video.index_cache import IndexCache
+from fedvssl.video.transcoding.encoding import Encoding
 
 SCRIPT = Path(__file__).parents[3] / 'scripts/prepare_videos.py'
 SMALL = Encoding(short_side=16)
@@ -77,7 +78,8 @@ def files_in(out):
 
 
 def forbid_decoding(monkeypatch):
-    monkeypatch.setattr('fedvssl.video.child.ChildProcess.request', lambda *arguments: pytest.fail('a file was opened'))
+    monkeypatch.setattr('fedvssl.video.processes.child.ChildProcess.request',
+                        lambda *arguments: pytest.fail('a file was opened'))
 
 
 def test_directories_are_classes(source, out):
@@ -98,8 +100,8 @@ def test_directories_are_classes(source, out):
 def test_no_reader_has_to_make_an_index(source, out, monkeypatch):
     prepare(source, out)
     indices = IndexCache(out)
-    assert indices.get(out / 'walk/b c.mp4').every_frame_is_key
-    monkeypatch.setattr('fedvssl.video.pyav.build_index', lambda video: pytest.fail('an index was made'))
+    assert indices.get(out / 'walk/b c.mp4', FrameIndex).every_frame_is_key
+    monkeypatch.setattr('fedvssl.video.readers.pyav.build_index', lambda video: pytest.fail('an index was made'))
     with open_video(out / 'walk/b c.mp4', 'pyav', indices=indices) as reader:
         assert len(reader) == 5
 

@@ -12,11 +12,11 @@ from typing import Any
 from fedvssl.video.backends import open_video
 from fedvssl.video.container import BACKEND, VideoFile
 from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError, describe
-from fedvssl.video.extent import missing_bytes
-from fedvssl.video.facts import Facts, Trouble
-from fedvssl.video.header import read_header, unevenness
 from fedvssl.video.index import FrameIndex
 from fedvssl.video.indexing import build_index
+from fedvssl.video.probing.extent import missing_bytes
+from fedvssl.video.probing.facts import Facts, Trouble
+from fedvssl.video.probing.header import read_header, unevenness
 
 Found = dict[str, Any]
 

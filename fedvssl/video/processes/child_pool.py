@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
-from fedvssl.video.child import ChildProcess
+from fedvssl.video.processes.child import ChildProcess
 
 Task = TypeVar('Task')
 Result = TypeVar('Result')

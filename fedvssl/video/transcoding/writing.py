@@ -14,8 +14,8 @@ import cv2
 
 from fedvssl.errors import StorageError
 from fedvssl.video.container import BACKEND, load_av
-from fedvssl.video.encoding import Encoding
 from fedvssl.video.errors import BackendUnavailableError
+from fedvssl.video.transcoding.encoding import Encoding
 
 if TYPE_CHECKING:
     import av

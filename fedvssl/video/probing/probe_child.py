@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from fedvssl.video.errors import BackendUnavailableError
-from fedvssl.video.probe import probe
-from fedvssl.video.serve import serve
+from fedvssl.video.probing.probe import probe
+from fedvssl.video.processes.serve import serve
 
 
 def answer(request: dict[str, Any]) -> tuple[dict[str, Any], None]:

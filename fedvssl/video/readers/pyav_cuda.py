@@ -11,8 +11,8 @@ from pathlib import Path
 from fedvssl.video.container import VideoFile, load_av
 from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError, describe
 from fedvssl.video.indexing import index_for
-from fedvssl.video.pyav import PyAVReader
 from fedvssl.video.reader import Opening
+from fedvssl.video.readers.pyav import PyAVReader
 
 
 class PyAVCudaReader(PyAVReader):

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from fedvssl.video.errors import VideoDecodeError, describe
-from fedvssl.video.images import check_size, decode_image, in_order
 from fedvssl.video.pixels import FrameStack
 from fedvssl.video.reader import FrameReader, Opening, Size
+from fedvssl.video.readers.images import check_size, decode_image, in_order
 
 
 class StoredFrames(FrameReader):

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedvssl.errors import StorageError
-from fedvssl.video.child import ChildGoneError, ChildProcess
-from fedvssl.video.child_pool import ChildPool
-from fedvssl.video.encoding import Encoding
 from fedvssl.video.errors import BackendUnavailableError
 from fedvssl.video.index import FrameIndex
+from fedvssl.video.processes.child import ChildGoneError, ChildProcess
+from fedvssl.video.processes.child_pool import ChildPool
+from fedvssl.video.transcoding.encoding import Encoding
 
 # Slower than any decoder on any machine that is worth using: to count the frames of a file may be to decode it.
 _BYTES_PER_SECOND = 250_000
@@ -68,7 +68,7 @@ class TranscodePool:
     """
 
     def __init__(self, encoding: Encoding, workers: int, timeout: float,
-                 module: str = 'fedvssl.video.transcode_child') -> None:
+                 module: str = 'fedvssl.video.transcoding.transcode_child') -> None:
         self._encoding, self._timeout = asdict(encoding), timeout
         self._pool = ChildPool(workers, module)
 

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from fedvssl.errors import StorageError
-from fedvssl.video.encoding import Encoding
 from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError
 from fedvssl.video.index import FrameIndex
-from fedvssl.video.serve import serve
-from fedvssl.video.transcode import Steps, transcode
+from fedvssl.video.processes.serve import serve
+from fedvssl.video.transcoding.encoding import Encoding
+from fedvssl.video.transcoding.transcode import Steps, transcode
 
 _SECONDS_AT_A_TIME = 1.0
 

@@ -9,10 +9,10 @@ import zipfile
 from pathlib import Path
 
 from fedvssl.video.files import check_regular_file
-from fedvssl.video.frames import StoredFrames
 from fedvssl.video.image_table import ImageTable
-from fedvssl.video.images import MOST_IMAGE_BYTES, check_size
 from fedvssl.video.reader import Opening
+from fedvssl.video.readers.frames import StoredFrames
+from fedvssl.video.readers.images import MOST_IMAGE_BYTES, check_size
 
 MOST_DIRECTORY_BYTES = 8 << 20  # of a zip's table of contents: about 100,000 members
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})  # zipfile bounds their output, not bzip2's

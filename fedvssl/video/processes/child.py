@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from fedvssl.video import wire
 from fedvssl.video.errors import describe
+from fedvssl.video.processes import wire
 
 # Starting Python and importing a decoder takes less than a second of CPU time; the machine may be busy.
 _START_SECONDS = 120.0
 
-_PACKAGE_ROOT = Path(__file__).parents[2]
+_PACKAGE_ROOT = Path(__file__).parents[3]
 
 
 class ChildGoneError(Exception):
@@ -38,7 +38,7 @@ class ChildProcess:
     """Runs ``python -m module`` when it is first needed, and talks to it. Belongs to one thread.
 
     Args:
-        module: The module; it calls `fedvssl.video.serve.serve`.
+        module: The module; it calls `fedvssl.video.processes.serve.serve`.
         setup: What every child is sent before its first request, if anything.
     """
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from fedvssl.video.child import ChildGoneError, ChildProcess
 from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError
 from fedvssl.video.index import FrameIndex
 from fedvssl.video.indexing import index_for
 from fedvssl.video.pixels import FrameStack
+from fedvssl.video.processes.child import ChildGoneError, ChildProcess
 from fedvssl.video.reader import FrameReader, Opening, Size
 
 _NUMBERED_RIGHT = frozenset({'mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'avi'})
@@ -90,5 +90,5 @@ class DecordReader(FrameReader):
 def _child() -> ChildProcess:
     """Returns the child of this thread; it is killed when the thread ends."""
     if not hasattr(_of_this_thread, 'child'):
-        _of_this_thread.child = ChildProcess('fedvssl.video.decord_child')
+        _of_this_thread.child = ChildProcess('fedvssl.video.readers.decord_child')
     return _of_this_thread.child

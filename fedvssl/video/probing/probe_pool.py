@@ -7,10 +7,10 @@ from collections.abc import Generator, Mapping
 from functools import partial
 from pathlib import Path
 
-from fedvssl.video.child import ChildGoneError, ChildProcess
-from fedvssl.video.child_pool import ChildPool
 from fedvssl.video.errors import BackendUnavailableError
-from fedvssl.video.facts import Facts, Trouble
+from fedvssl.video.probing.facts import Facts, Trouble
+from fedvssl.video.processes.child import ChildGoneError, ChildProcess
+from fedvssl.video.processes.child_pool import ChildPool
 
 _BYTES_PER_SECOND = 1_000_000  # slower than any decoder, on any machine that is worth using
 
@@ -24,7 +24,7 @@ class ProbePool:
         module: What the children run.
     """
 
-    def __init__(self, workers: int, timeout: float, module: str = 'fedvssl.video.probe_child') -> None:
+    def __init__(self, workers: int, timeout: float, module: str = 'fedvssl.video.probing.probe_child') -> None:
         self._timeout, self._pool = timeout, ChildPool(workers, module)
 
     def allowance(self, size: int) -> float:
@@ -36,7 +36,7 @@ class ProbePool:
 
         Args:
             files: The files with their sizes in bytes.
-            quick: See `fedvssl.video.probe.probe`.
+            quick: See `fedvssl.video.probing.probe.probe`.
 
         Raises:
             BackendUnavailableError: If a decoder is missing.

@@ -16,13 +16,13 @@ from fedvssl.commit import fsync
 from fedvssl.errors import FedVSSLError
 from fedvssl.video.backends import open_video
 from fedvssl.video.container import BACKEND, load_av
-from fedvssl.video.encoding import Encoding
 from fedvssl.video.errors import VideoDecodeError
 from fedvssl.video.index import FrameIndex
 from fedvssl.video.pixels import to_rgb
-from fedvssl.video.sequence import Sequence, open_sequence, words
-from fedvssl.video.shrinking import Shrinker
-from fedvssl.video.writing import open_writer, storing
+from fedvssl.video.transcoding.encoding import Encoding
+from fedvssl.video.transcoding.sequence import Sequence, open_sequence, words
+from fedvssl.video.transcoding.shrinking import Shrinker
+from fedvssl.video.transcoding.writing import open_writer, storing
 
 # Pictures are compared at a glance: at a size at which a codec's losses average out, but not what it is a picture of.
 # The mean absolute difference is then about 1 level of 255 at the default qualities, up to 10 at the worst ones; a grey

@@ -13,7 +13,7 @@ import numpy as np
 
 from fedvssl.video.container import load_av
 from fedvssl.video.pixels import to_rgb
-from fedvssl.video.sequence import Picture
+from fedvssl.video.transcoding.sequence import Picture
 
 if TYPE_CHECKING:
     import av

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fedvssl.video.errors import describe
-from fedvssl.video.serve import serve
+from fedvssl.video.processes.serve import serve
 
 # decord seeks anew for every index that is not the next one; so it decodes everything in between as long as that is
 # at most so many times what is wanted.

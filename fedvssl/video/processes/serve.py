@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fedvssl.video import wire
 from fedvssl.video.errors import describe
+from fedvssl.video.processes import wire
 
 Handler = Callable[[dict[str, Any]], tuple[dict[str, Any], np.ndarray | None]]
 

@@ -16,7 +16,7 @@ from fedvssl.video.backends import open_video
 from fedvssl.video.container import BACKEND, VideoFile
 from fedvssl.video.errors import VideoDecodeError, describe
 from fedvssl.video.indexing import build_index
-from fedvssl.video.probe import is_container
+from fedvssl.video.probing.probe import is_container
 
 if TYPE_CHECKING:
     import av

@@ -1,0 +1,1 @@
+"""One file a backend: each reads videos of its kind behind `fedvssl.video.reader.FrameReader`."""
