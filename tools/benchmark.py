@@ -3,6 +3,8 @@
 
     python tools/benchmark.py engine --config configs/demo/vcop_fedvssl.py --out engine.json
     python tools/benchmark.py transforms --out transforms.json
+    python tools/benchmark.py loader --out loader.json
+    python tools/benchmark.py decoding --device cuda --threads 1 7 14 28 --out decoding.json
     python tools/benchmark.py partition --out partition.json
 
 engine: what a client-round costs beyond its training steps, in CPU milliseconds of the client's process: decoding the
@@ -14,6 +16,13 @@ transforms: what CtP's transforms cost from decoded frames to the network's inpu
 stage, in the published style and in ours, and how far our fast settings are from the faithful ones. On real videos if
 FEDVSSL_DATA names their directory, else on generated pictures.
 
+loader: what loading a clip costs with mmaction2 on decord and with ours, in CPU milliseconds per clip, for raw videos
+and prepared ones; and with CtP's zips. Every clip is checked. On real videos if FEDVSSL_DATA names their directory,
+else on generated ones. All cases take about eight minutes; --cases takes some of them.
+
+decoding: frames a second and CPU time of each backend, on the CPU or a GPU, by number of threads; on generated videos
+whose frames carry their number, so that wrong ones are counted.
+
 partition: what each partition scheme costs on a list of 240,000 names, in CPU seconds.
 """
 
@@ -21,6 +30,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from fedvssl.cli import parse_options, run_tool
 
@@ -40,11 +50,26 @@ def main() -> None:
     transforms.add_argument('--source-size', type=picture_size, default=(340, 256), metavar='WxH',
                             help='size of the decoded frames (default: 340x256)')
     transforms.set_defaults(run=run_transforms)
+    loader = benchmarks.add_parser('loader', help='loading a clip: mmaction2 on decord, and ours')
+    loader.add_argument('--cases', nargs='+', default=[], metavar='NAME', help='which ones; all by default')
+    loader.add_argument('--clips', type=int, default=16, help='clips a repeat')
+    loader.add_argument('--repeats', type=int, default=5)
+    loader.add_argument('--kept-memory', action='store_true',
+                        help='let each process first free a big block of memory, as one forked from a training '
+                             'process may have; in favour of the others')
+    loader.set_defaults(run=run_loader)
+    decoding = benchmarks.add_parser('decoding', help='the backends, on the CPU or a GPU')
+    decoding.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    decoding.add_argument('--backends', nargs='+', default=[], metavar='NAME', help='all that could run, by default')
+    decoding.add_argument('--threads', nargs='+', type=int, default=[1], metavar='N')
+    decoding.add_argument('--clips', type=int, default=64, help='clips a repeat')
+    decoding.add_argument('--repeats', type=int, default=5)
+    decoding.set_defaults(run=run_decoding)
     partition = benchmarks.add_parser('partition', help='partition schemes on a list as long as that of Kinetics-400')
     partition.add_argument('--rows', type=int, default=240_000)
     partition.add_argument('--repeats', type=int, default=5)
     partition.set_defaults(run=run_partition)
-    for benchmark in (engine, transforms, partition):
+    for benchmark in (engine, transforms, loader, decoding, partition):
         benchmark.add_argument('--out', type=Path, required=True, help='JSON file to write')
     args = parser.parse_args()
     args.run(args)
@@ -76,14 +101,18 @@ def run_engine(args: argparse.Namespace) -> None:
           f'with the server\'s share of the round, per client: median {whole["median"]:.1f} CPU-ms')
 
 
+def real_videos() -> Path | None:
+    """Returns the directory of real videos, if there is one."""
+    data = os.environ.get('FEDVSSL_DATA')
+    return Path(data) / 'video' / 'singles' if data else None
+
+
 def run_transforms(args: argparse.Namespace) -> None:
     """Measures the transforms of CtP."""
     from fedvssl.benchmarks.transforms import measure_transforms
     from fedvssl.commit import write_json
 
-    data = os.environ.get('FEDVSSL_DATA')
-    result = measure_transforms(args.clips, args.repeats, args.source_size,
-                                videos=Path(data) / 'video' / 'singles' if data else None)
+    result = measure_transforms(args.clips, args.repeats, args.source_size, videos=real_videos())
     write_json(args.out, result)
     for name, cost in result['cpu_ms_per_clip'].items():
         line = f'{name}: median {cost["median"]:.2f} CPU-ms per clip ({cost["min"]:.2f} to {cost["max"]:.2f})'
@@ -95,6 +124,58 @@ def run_transforms(args: argparse.Namespace) -> None:
             line += f'; {difference["mean"]:.2f}/255 from faithful on average over {difference["clips"]} clips'
         print(line)
         print('  ' + ', '.join(f'{stage} {value:.2f}' for stage, value in result['stages_cpu_ms'][name].items()))
+
+
+def run_loader(args: argparse.Namespace) -> None:
+    """Measures loading."""
+    from fedvssl.benchmarks.loader import measure_loader
+    from fedvssl.commit import write_json
+
+    result = measure_loader(args.cases, args.clips, args.repeats, real_videos(), kept_memory=args.kept_memory,
+                            report=print_case)
+    write_json(args.out, result)
+    for name, facts in result['files'].items():
+        print(f'{name}: {facts["bytes"]} bytes, made in {facts["cpu_seconds"]:.2f} CPU-s')
+
+
+def print_case(name: str, case: dict[str, Any]) -> None:
+    """Prints one case of the benchmark of loading."""
+    times = ', '.join(f'{side} {cost["median"]:.2f}' for side, cost in case['cpu_ms_per_clip'].items())
+    print(f'{name} ({case["title"]}): {times} CPU-ms per clip')
+    for variant, faster in case['times_faster'].items():
+        verdict = ''
+        if variant == case['judged']:
+            verdict = f'; wanted: {case["bar"]:g}{"" if case["met"] else ", MISSED"}'
+        print(f'  {variant}: {faster["median"]:.2f} times as fast as {case["against"]} '
+              f'({faster["min"]:.2f} to {faster["max"]:.2f}){verdict}')
+    for side, wrong in case['wrong_frames'].items():
+        if wrong:
+            print(f'  {side}: {wrong} of {case["frames_checked"]} frames are WRONG')
+    if 'known' in case:
+        low, high = case['known']['cpu_ms']
+        print(f'  {case["against"]}: {low:g} to {high:g} elsewhere ({case["known"]["source"]})')
+
+
+def run_decoding(args: argparse.Namespace) -> None:
+    """Measures the backends."""
+    from fedvssl.benchmarks.decoding import measure_decoding
+    from fedvssl.commit import write_json
+
+    write_json(args.out, measure_decoding(args.device, args.backends, args.threads, args.clips, args.repeats,
+                                          report=print_decoding))
+
+
+def print_decoding(file: str, backend: str, result: dict[str, Any]) -> None:
+    """Prints what one backend does on one file."""
+    if 'error' in result:
+        print(f'{file}, {backend}: {result["error"]}')
+        return
+    ran = f'{result["ran"]}{", on the CPU" if result["fell_back"] else ""}'
+    print(f'{file}, {backend} (ran: {ran}): {result["wrong_frames"]} of {result["frames_checked"]} frames wrong')
+    for rate in result['by_threads']:
+        frames, clips, cost = (rate[key]['median'] for key in ('decoded_frames_per_second', 'clips_per_second',
+                                                               'cpu_ms_per_clip'))
+        print(f'  {rate["threads"]} threads: {frames:.0f} frames/s, {clips:.0f} clips/s, {cost:.2f} CPU-ms per clip')
 
 
 def run_partition(args: argparse.Namespace) -> None:

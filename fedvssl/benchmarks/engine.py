@@ -1,6 +1,5 @@
 """Overhead of a client-round: CPU time of the client's process beyond loading and training steps."""
 
-import statistics
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedvssl import commit
+from fedvssl.benchmarks.measuring import spread
 from fedvssl.config import RunConfig, config_hash, from_dict, identity
 from fedvssl.data.loader import Batch
 from fedvssl.environment import describe_environment
@@ -41,11 +41,11 @@ def measure_overhead(config: RunConfig, rounds: int) -> dict[str, Any]:
     rounds_beyond = [(cpu - step) / clients for cpu, step in zip(clock.cpu_ms[1:], steps[1:], strict=True)]
     return dict(
         benchmark='engine',
-        overhead_cpu_ms=_spread(m['round'] - m['steps'] - m['fsync_cpu'] for m in counted),
-        round_cpu_ms_per_client=_spread(rounds_beyond),
-        fsync_cpu_ms=_spread(m['fsync_cpu'] for m in counted),
-        fsync_wall_ms=_spread(m['fsync_wall'] for m in counted),
-        steps_cpu_ms=_spread(m['steps'] for m in counted),
+        overhead_cpu_ms=spread(m['round'] - m['steps'] - m['fsync_cpu'] for m in counted),
+        round_cpu_ms_per_client=spread(rounds_beyond),
+        fsync_cpu_ms=spread(m['fsync_cpu'] for m in counted),
+        fsync_wall_ms=spread(m['fsync_wall'] for m in counted),
+        steps_cpu_ms=spread(m['steps'] for m in counted),
         config_hash=config_hash(config), config=values, environment=describe_environment())
 
 
@@ -93,8 +93,3 @@ def _timed(measured: list[dict[str, float]]) -> Iterator[None]:
         yield
     finally:
         client_module.Client.train, Trainer.fit = train, fit  # type: ignore[method-assign]
-
-
-def _spread(values: Iterable[float]) -> dict[str, float]:
-    ordered = sorted(values)
-    return dict(n=len(ordered), min=ordered[0], median=statistics.median(ordered), max=ordered[-1])

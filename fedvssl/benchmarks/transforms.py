@@ -6,16 +6,11 @@ counted. Ours is what a run does: the dataset's transforms clip by clip, a uint8
 "batch", which also copies what was a view so far), and the preprocessor, which is given the CPU.
 
 All chains run in this process with one thread and take turns batch by batch; every other repeat reverses their order.
-Figures are CPU time, because a shared machine's clock tells nothing. glibc gives big blocks back to the kernel, and
-every block it asks for again costs page faults, until one big block has been freed once: its threshold follows the
-largest. Any training process has done that; so does this one, with 31 MB, before it measures.
+The process first does what any training process has done, see `keep_memory`.
 """
 
 import statistics
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +21,7 @@ from torch import Tensor
 
 from fedvssl import rng
 from fedvssl.benchmarks.ctp_reference import run_reference
+from fedvssl.benchmarks.measuring import Stopwatch, keep_memory, one_thread, spread, times_faster
 from fedvssl.data.clips import transformed
 from fedvssl.data.loader import Batch, collate
 from fedvssl.data.sampling import RandomClipSampler
@@ -90,7 +86,7 @@ def measure_transforms(clips: int = 80, repeats: int = 9, source_size: tuple[int
         raise ConfigError(f'clips, repeats, compared and source_size must be positive, not {clips}, {repeats}, '
                           f'{compared} and {source_size}')
     files = _long_videos(videos) if videos else []
-    with _one_thread():
+    with one_thread():
         sources = list(_real_clips(files, clips, source_size, seed) if files else
                        _generated_clips(clips, source_size, seed))
         chains = {REFERENCE: _run_reference} | {name: OurChain(*configs).run for name, configs in VARIANTS.items()}
@@ -100,10 +96,8 @@ def measure_transforms(clips: int = 80, repeats: int = 9, source_size: tuple[int
     totals = {name: [watch.total for watch in runs] for name, runs in watches.items()}
     return dict(
         benchmark='transforms',
-        cpu_ms_per_clip={name: _spread(values) for name, values in totals.items()},
-        times_faster_than_reference={
-            name: _spread([slow / own for slow, own in zip(totals[REFERENCE], totals[name], strict=True)])
-            for name in VARIANTS},
+        cpu_ms_per_clip={name: spread(values) for name, values in totals.items()},
+        times_faster_than_reference={name: times_faster(totals[REFERENCE], totals[name]) for name in VARIANTS},
         stages_cpu_ms={name: _stages(runs) for name, runs in watches.items()},
         difference_to_faithful=differences,
         content='real videos' if files else 'generated pictures',
@@ -113,37 +107,6 @@ def measure_transforms(clips: int = 80, repeats: int = 9, source_size: tuple[int
         note='mean CPU time per clip, one thread, chains in turn batch by batch, order reversed every other repeat; a '
              '31 MB block was freed before, so that glibc keeps its memory; the reference is not batched, ours is',
         environment=environment | dict(opencv=cv2.__version__))
-
-
-class Stopwatch:
-    """CPU time by stage.
-
-    Attributes:
-        stages: Milliseconds by name.
-    """
-
-    def __init__(self) -> None:
-        self.stages: dict[str, float] = defaultdict(float)
-        self.start()
-
-    def start(self) -> None:
-        """Starts, or goes on after a pause."""
-        self._last = time.process_time()
-
-    def __call__(self, stage: str) -> None:
-        """Books the time since the last call, or since the start, on a stage."""
-        now = time.process_time()
-        self.stages[stage] += 1e3 * (now - self._last)
-        self._last = now
-
-    @property
-    def total(self) -> float:
-        """Milliseconds of all stages."""
-        return sum(self.stages.values())
-
-    def divide(self, number: int) -> None:
-        """Turns sums over `number` clips into means."""
-        self.stages = {stage: value / number for stage, value in self.stages.items()}
 
 
 class OurChain:
@@ -199,7 +162,7 @@ def _interleaved(chains: Mapping[str, Callable], sources: Sequence[np.ndarray], 
     The chains take turns batch by batch, so that a disturbance hits all alike; at a time they work on different
     batches, so that none finds frames in the cache because another has just read them.
     """
-    np.empty(31 << 20, dtype=np.uint8)  # allocated and freed at once: see the module's docstring
+    keep_memory()
     batches = [sources[start:start + BATCH_SIZE] for start in range(0, len(sources), BATCH_SIZE)]
     for run in chains.values():
         run(batches[0], lambda stage: None, seed, 'warm-up')
@@ -236,23 +199,6 @@ def _difference(name: str, sources: Sequence[np.ndarray], compared: int, seed: i
 def _stages(runs: Sequence[Stopwatch]) -> dict[str, float]:
     """Returns the median of each stage, in the order in which they run."""
     return {stage: statistics.median(run.stages[stage] for run in runs) for stage in runs[0].stages}
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return dict(n=len(values), min=min(values), median=statistics.median(values), max=max(values))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Lets torch and OpenCV use one thread for as long as the context lasts."""
-    torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(torch_threads)
-        cv2.setNumThreads(cv2_threads)
 
 
 def _long_videos(directory: Path) -> list[Path]:
