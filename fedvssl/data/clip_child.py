@@ -47,4 +47,7 @@ class ClipServer:
 
 if __name__ == '__main__':
     cv2.setNumThreads(1)  # there are as many of these processes as there are cores to spare
+    # glibc gives big blocks back to the kernel, and each that is asked for again costs page faults, until one has been
+    # freed that is bigger.
+    np.empty(31 << 20, np.uint8)
     serve(ClipServer())

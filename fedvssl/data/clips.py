@@ -17,7 +17,7 @@ from fedvssl.config import DecodeConfig
 from fedvssl.data.annotations import resolve
 from fedvssl.data.frame_ops import concatenated
 from fedvssl.data.sampling import Sampler
-from fedvssl.data.transforms import SizedTransform, Transform
+from fedvssl.data.transforms import Transform, Windowed
 from fedvssl.video import open_video
 from fedvssl.video.index_cache import IndexCache
 from fedvssl.video.reader import Frames
@@ -87,8 +87,8 @@ class ClipReader:
             distinct, places = np.unique(plan.indices, return_inverse=True)
             places_MT = places.reshape(plan.indices.shape)
             first = self.transforms[0] if self.transforms else None
-            if isinstance(first, SizedTransform) and not self._one_by_one(places_MT):
-                frames = reader.get(distinct, partial(first.target, random=random))
+            if isinstance(first, Windowed) and not self._one_by_one(places_MT):
+                frames = reader.get(distinct, partial(first.window, random=random))
                 return Clips(transformed(frames, places_MT, self.transforms[1:], random), plan.target, reader.backend)
             frames = reader.get(distinct)
         return Clips(self._clips(frames, places_MT, random), plan.target, reader.backend)

@@ -29,10 +29,12 @@ def resized(frames: Frames, size: tuple[int, int]) -> Frames:
 
 def mirrored(frames: Frames) -> Frames:
     """Mirrors left and right."""
-    if isinstance(frames, np.ndarray):
-        rows = np.ascontiguousarray(frames).reshape(-1, *frames.shape[2:])  # one picture, the frames below each other
-        return cv2.flip(rows, 1).reshape(frames.shape)
-    return frames.flip(2)
+    if not isinstance(frames, np.ndarray):
+        return frames.flip(2)
+    result = np.empty(frames.shape, np.uint8)
+    for frame, place in zip(frames, result, strict=True):
+        cv2.flip(frame, 1, dst=place)
+    return result
 
 
 def mapped(frames: Frames, table: np.ndarray) -> Frames:

@@ -7,7 +7,8 @@ brightness and contrast round, by half a grey level at most, where CtP's code go
 """
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from functools import partial
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from fedvssl.data.frame_ops import mapped, mirrored, resized
 from fedvssl.errors import ConfigError
 from fedvssl.registry import TRANSFORMS
-from fedvssl.video.reader import Frames
+from fedvssl.video.reader import Frames, Window, window_of
 
 
 class Transform(Protocol):
@@ -25,27 +26,27 @@ class Transform(Protocol):
         """Maps uint8 frames (F, H, W, 3)."""
 
 
-@runtime_checkable
-class SizedTransform(Transform, Protocol):
-    """A transform that only resizes: where it comes first, frames are resized one by one as they are decoded."""
+class Windowed:
+    """A transform that cuts a window out of all frames and resizes it, and does nothing else.
 
-    def target(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int]:
-        """Returns the width and height that frames get."""
+    Where it comes first, it happens frame by frame as they are decoded.
+    """
 
-
-class _Resizing:
-    def __call__(self, frames: Frames, random: np.random.Generator) -> Frames:
-        """Resizes all frames alike."""
-        height, width = frames.shape[1:3]
-        target = self.target(width, height, random)
-        return frames if target == (width, height) else resized(frames, target)
-
-    def target(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int]:
+    def window(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int] | Window:
+        """Returns what becomes of frames of this size: their new width and height, or a window."""
         raise NotImplementedError
+
+    def __call__(self, frames: Frames, random: np.random.Generator) -> Frames:
+        """Cuts and resizes all frames alike."""
+        height, width = frames.shape[1:3]
+        window = window_of(partial(self.window, random=random), width, height)
+        part = frames[:, window.top:window.bottom, window.left:window.right]
+        unchanged = part.shape[1:3] == (window.height, window.width)
+        return part if unchanged else resized(part, (window.width, window.height))
 
 
 @TRANSFORMS.register_module()
-class Resize(_Resizing):
+class Resize(Windowed):
     """Resizes every frame to one size.
 
     Args:
@@ -55,13 +56,13 @@ class Resize(_Resizing):
     def __init__(self, size: int | Sequence[int]) -> None:
         self.size = size
 
-    def target(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int]:
+    def window(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int]:
         """Returns the new width and height; nothing is random."""
         return _target_size(width, height, self.size)
 
 
 @TRANSFORMS.register_module()
-class RandomResize(_Resizing):
+class RandomResize(Windowed):
     """Resizes every frame to one of several sizes, chosen uniformly.
 
     Args:
@@ -73,7 +74,7 @@ class RandomResize(_Resizing):
             raise ConfigError('RandomResize: sizes must hold at least one size')
         self.sizes = list(sizes)
 
-    def target(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int]:
+    def window(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int]:
         """Returns a new width and height."""
         return _target_size(width, height, self.sizes[random.integers(len(self.sizes))])
 
@@ -108,7 +109,7 @@ class RandomCrop:
 
 
 @TRANSFORMS.register_module()
-class FastResizeCrop:
+class FastResizeCrop(Windowed):
     """`RandomResize`, then `RandomCrop`, in one step: resizes only the part of the frames that the crop keeps.
 
     The same draws give the same window up to its rounding to whole pixels of the source, half a pixel at most.
@@ -123,15 +124,14 @@ class FastResizeCrop:
             raise ConfigError('FastResizeCrop: sizes must hold at least one size')
         self.sizes, self.crop = list(sizes), crop
 
-    def __call__(self, frames: Frames, random: np.random.Generator) -> Frames:
-        """Cuts the same window out of every frame and resizes it."""
-        height, width = frames.shape[1:3]
+    def window(self, width: int, height: int, random: np.random.Generator) -> Window:
+        """Returns a square of the resized frames, in pixels of the source."""
         wide, high = _target_size(width, height, self.sizes[random.integers(len(self.sizes))])
         room_y, room_x = _check_fits('FastResizeCrop', self.crop, wide, high)
         y, x = random.integers(room_y + 1), random.integers(room_x + 1)
         top, bottom = (round(edge * height / high) for edge in (y, y + self.crop))
         left, right = (round(edge * width / wide) for edge in (x, x + self.crop))
-        return resized(frames[:, top:max(bottom, top + 1), left:max(right, left + 1)], (self.crop, self.crop))
+        return Window(left, top, max(right, left + 1), max(bottom, top + 1), self.crop, self.crop)
 
 
 @TRANSFORMS.register_module()

@@ -9,7 +9,7 @@ import numpy as np
 
 from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError
 from fedvssl.video.index import FrameIndex
-from fedvssl.video.reader import FrameReader, Frames, Size, target_size
+from fedvssl.video.reader import FrameReader, Frames, Size, Window, window_of
 
 logger = logging.getLogger('fedvssl')
 
@@ -84,16 +84,16 @@ class FallingReader(FrameReader):
         return len(self._reader)
 
     def _decode(self, wanted: np.ndarray, size: Size | None) -> Frames:
-        target: list[tuple[int, int]] = []
+        window: list[Window] = []
 
-        def same_size(width: int, height: int) -> tuple[int, int]:
+        def same_window(width: int, height: int) -> Window:
             """Asks once, though several backends may have to ask: the answer may be drawn by lot."""
-            target[:] = target or [target_size(size, width, height)]
-            return target[0]
+            window[:] = window or [window_of(size, width, height)]
+            return window[0]
 
         while True:
             try:
-                return self._reader.get(wanted, same_size)
+                return self._reader.get(wanted, same_window)
             except (VideoDecodeError, BackendUnavailableError) as error:
                 if not self._left:
                     raise

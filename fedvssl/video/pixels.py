@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from fedvssl.video.reader import Size, target_size
+from fedvssl.video.reader import Size, Window, window_of
 
 if TYPE_CHECKING:
     import av
@@ -35,8 +35,8 @@ def to_rgb(frame: 'av.VideoFrame', reformatter: 'VideoReformatter') -> np.ndarra
 class FrameStack:
     """Collects the frames of one request, in any order, into one array.
 
-    A frame is resized (OpenCV's bilinear interpolation, as in the published code) as soon as it is there. Scaling while
-    colours are converted, as libswscale can, is slower than the two one after the other.
+    A frame is cut and resized (OpenCV's bilinear interpolation, as in the published code) as soon as it is there.
+    Scaling while colours are converted, as libswscale can, is slower than the two one after the other.
 
     Args:
         count: How many frames there will be.
@@ -46,6 +46,7 @@ class FrameStack:
     def __init__(self, count: int, size: Size | None = None) -> None:
         self._count, self._size = count, size
         self._frame_shape: tuple[int, ...] = ()
+        self._window = Window(0, 0, 0, 0, 0, 0)
         self._frames = np.empty(0, np.uint8)
 
     def put(self, slot: int, rgb: np.ndarray) -> None:
@@ -59,16 +60,18 @@ class FrameStack:
         if rgb.shape != self._frame_shape:
             sizes = ' and '.join(f'{width}x{height}' for height, width, _ in (self._frame_shape, rgb.shape))
             raise ValueError(f'frames of different sizes: {sizes}')
-        place = self._frames[slot]
-        if place.shape == rgb.shape:
-            place[:] = rgb
+        place, window = self._frames[slot], self._window
+        part = rgb[window.top:window.bottom, window.left:window.right]
+        if part.shape == place.shape:
+            place[:] = part
         else:
-            cv2.resize(rgb, place.shape[1::-1], dst=place, interpolation=cv2.INTER_LINEAR)
+            cv2.resize(part, (window.width, window.height), dst=place, interpolation=cv2.INTER_LINEAR)
 
     def _begin(self, shape: tuple[int, ...]) -> None:
         height, width, channels = shape
-        width, height = target_size(self._size, width, height)
-        self._frame_shape, self._frames = shape, np.empty((self._count, height, width, channels), np.uint8)
+        self._window = window_of(self._size, width, height)
+        self._frame_shape = shape
+        self._frames = np.empty((self._count, self._window.height, self._window.width, channels), np.uint8)
 
     def array(self) -> np.ndarray:
         """Returns the frames (count, H, W, 3); every slot must have been filled."""

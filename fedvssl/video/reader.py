@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 import numpy as np
 
-from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError, describe
+from fedvssl.errors import FedVSSLError
+from fedvssl.video.errors import VideoDecodeError, describe
 from fedvssl.video.image_table import ImageTable
 from fedvssl.video.index import FrameIndex
 
@@ -19,15 +20,36 @@ if TYPE_CHECKING:
 Frames: TypeAlias = 'np.ndarray | torch.Tensor'
 """Frames (T, H, W, 3), RGB, uint8: an array, or a tensor where they are wanted on a device."""
 
-Size = tuple[int, int] | Callable[[int, int], tuple[int, int]]
-"""Width and height that frames are resized to, or what makes them of those of an upright frame."""
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a frame, and the size it is resized to.
+
+    Attributes:
+        left: First column.
+        top: First row.
+        right: Column behind the last one.
+        bottom: Row behind the last one.
+        width: Of the result.
+        height: Of the result.
+    """
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    width: int
+    height: int
 
 
-def target_size(size: Size | None, width: int, height: int) -> tuple[int, int]:
-    """Returns the width and height that upright frames get. To be called once for a request: it may draw lots."""
-    if size is None:
-        return width, height
-    return size(width, height) if callable(size) else size
+Size = tuple[int, int] | Callable[[int, int], 'tuple[int, int] | Window']
+"""Width and height that frames are resized to, or what makes them, or a window, of those of an upright frame."""
+
+
+def window_of(size: Size | None, width: int, height: int) -> Window:
+    """Returns the part that is taken of upright frames. To be called once for a request: it may draw lots."""
+    wanted = size(width, height) if callable(size) else size or (width, height)
+    return wanted if isinstance(wanted, Window) else Window(0, 0, width, height, *wanted)
 
 
 @dataclass(frozen=True)
@@ -98,8 +120,9 @@ class FrameReader(ABC):
 
         Args:
             indices: Frame numbers, 0 <= index < len(reader), in any order, at least one.
-            size: (width, height) that frames are resized to, or a function that makes it of the width and height of
-                the upright frames. Frames are resized one by one, so that a clip of large ones takes little memory.
+            size: (width, height) that frames are resized to, or a function that makes that, or a `Window`, of the width
+                and height of the upright frames. Frames are cut and resized one by one, so that a clip of large ones
+                takes little memory.
 
         Returns:
             RGB frames (len(indices), H, W, 3), uint8: an array, or a tensor on the device that was asked for. The
@@ -115,7 +138,7 @@ class FrameReader(ABC):
         wanted, order = np.unique(self._checked(indices), return_inverse=True)
         try:
             frames = self._decode(wanted, size)
-        except (VideoDecodeError, BackendUnavailableError):
+        except FedVSSLError:
             raise
         except Exception as error:  # the decoders raise a dozen unrelated types for damaged files
             raise VideoDecodeError(self.path, self.backend, describe(error)) from error

@@ -17,7 +17,7 @@ from fedvssl.data.clips import ClipReader
 from fedvssl.data.dataset import ClipDataset, build_dataset, read_videos
 from fedvssl.data.loader import ClipLoader
 from fedvssl.data.sampling import RandomClipSampler
-from fedvssl.data.transforms import RandomCrop, Resize
+from fedvssl.data.transforms import FastResizeCrop, RandomCrop, RandomResize, Resize
 from fedvssl.errors import ConfigError, DataListError
 from fedvssl.video import VideoDecodeError
 from fedvssl.video.errors import DecoderLostError
@@ -215,13 +215,20 @@ def test_the_processes_import_no_torch():
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize('size', [(24, 18), 16])
-def test_frames_are_resized_as_they_are_decoded(size, tiny_videos, monkeypatch):
-    """A leading `Resize` is left to the reader, with the same pixels and draws."""
-    at_once = reader_of(tiny_videos, Resize(size), RandomCrop(12)).read(VIDEO, 5).pixels
-    monkeypatch.setattr('fedvssl.data.clips.SizedTransform', type(None))
-    afterwards = reader_of(tiny_videos, Resize(size), RandomCrop(12)).read(VIDEO, 5).pixels
-    np.testing.assert_array_equal(at_once, afterwards)
+@pytest.mark.parametrize('first', [Resize((24, 18)), Resize(16), RandomResize([14, 16, 20]),
+                                   FastResizeCrop([16, 20], 14)])
+def test_frames_are_cut_and_resized_as_they_are_decoded(first, tiny_videos, monkeypatch):
+    """What comes first is left to the reader, with the same pixels and draws."""
+    reader = reader_of(tiny_videos, first, RandomCrop(12))
+    at_once = [reader.read(VIDEO, stream).pixels for stream in range(5)]
+    monkeypatch.setattr('fedvssl.data.clips.Windowed', type(None))
+    for stream, pixels in enumerate(at_once):
+        np.testing.assert_array_equal(pixels, reader.read(VIDEO, stream).pixels)
+
+
+def test_a_crop_that_does_not_fit_is_no_fault_of_the_video(tiny_videos):
+    with pytest.raises(ConfigError, match='FastResizeCrop: size 30 does not fit'):
+        reader_of(tiny_videos, FastResizeCrop([16], 30)).read(VIDEO, 5)
 
 
 def test_the_index_of_a_set_is_kept_beside_it(tiny_videos, tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 
 MOST_IMAGE_BYTES = 64 << 20
 MOST_PIXELS = 1 << 25  # 8K UHD has 33.2 million
+_AS_RGB = getattr(cv2, 'IMREAD_COLOR_RGB', 0)  # since OpenCV 4.11
 _MOST_SEGMENTS = 512  # each scan of a progressive JPEG is a pass over the whole picture
 
 _IMAGE = re.compile(r"""
@@ -80,10 +81,10 @@ def decode_image(data: bytes) -> np.ndarray:
     height, width = _size(data)
     if height * width > MOST_PIXELS:
         raise ValueError(f'{width}x{height} are more than {MOST_PIXELS} pixels')
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_RGB or cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError('damaged, or of a kind that OpenCV does not read')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image if _AS_RGB else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _size(data: bytes) -> tuple[int, int]:

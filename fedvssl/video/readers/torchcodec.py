@@ -19,7 +19,7 @@ from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError, desc
 from fedvssl.video.index import FrameIndex
 from fedvssl.video.indexing import index_for
 from fedvssl.video.pixels import FrameStack
-from fedvssl.video.reader import FrameReader, Frames, Opening, Size, target_size
+from fedvssl.video.reader import FrameReader, Frames, Opening, Size, Window, window_of
 
 _REMEDY = ('it needs the shared libraries of FFmpeg (apt install ffmpeg), and torchcodec==0.13.* beside a CPU build of '
            'torch >= 2.11, a later one beside a CUDA build')
@@ -152,11 +152,12 @@ class TorchCodecCudaReader(TorchCodecReader):
         import torch
 
         pieces: list[torch.Tensor] = []
-        target: tuple[int, int] | None = None
+        window: Window | None = None
         for frames in self._pieces(wanted):
             self._check_hardware()  # one of its two CUDA backends does not know before it has decoded something
-            target = target or target_size(size, frames.shape[2], frames.shape[1])
-            pieces.append(resized(frames, target))
+            window = window or window_of(size, frames.shape[2], frames.shape[1])
+            part = frames[:, window.top:window.bottom, window.left:window.right]
+            pieces.append(resized(part, (window.width, window.height)))
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def _check_hardware(self) -> None:
