@@ -144,7 +144,7 @@ class Pretraining:
         self._reproducible = True
 
     def close(self) -> None:
-        """Ends the loaders' threads."""
+        """Ends what loads the videos."""
         for phase in (self.train, self.test):
             if phase:
                 phase.loader.close()

@@ -49,8 +49,8 @@ class RunState:
         round: Last finished round; 0 before the first.
         tensors: The model, or what is shared of it, by name.
         metrics: The last round's metrics.
-        reproducible: Whether no video was given up so far because its process was late, or died: what took its place
-            is in the result, and another machine may not miss it.
+        reproducible: Whether no training video was given up so far because its process was late, or died: what took
+            its place is in the tensors, and another machine may not miss it.
     """
 
     round: int

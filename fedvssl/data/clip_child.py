@@ -3,6 +3,7 @@
 import base64
 import pickle
 import traceback
+from contextlib import suppress
 from typing import Any
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 
 from fedvssl.data.clips import ClipReader
 from fedvssl.errors import FedVSSLError
+from fedvssl.video.container import load_av
 from fedvssl.video.errors import BackendUnavailableError, DecoderLostError, VideoDecodeError
 from fedvssl.video.processes.serve import serve
 
@@ -41,7 +43,8 @@ class ClipServer:
         assert self._reader is not None
         clips = self._reader.read(video, stream)
         assert isinstance(clips.pixels, np.ndarray)
-        header = {'shape': list(clips.pixels.shape), 'target': clips.target, 'backend': clips.backend}
+        target = None if clips.target is None else int(clips.target)
+        header = {'shape': list(clips.pixels.shape), 'target': target, 'backend': clips.backend}
         return header, np.ascontiguousarray(clips.pixels)
 
 
@@ -50,4 +53,6 @@ if __name__ == '__main__':
     # glibc gives big blocks back to the kernel, and each that is asked for again costs page faults, until one has been
     # freed that is bigger.
     np.empty(31 << 20, np.uint8)
+    with suppress(BackendUnavailableError):  # the first sample's deadline is not for importing
+        load_av()
     serve(ClipServer())

@@ -61,6 +61,9 @@ class ClipPool:
         child = self._taken()
         try:
             header, pixels = child.request({'video': video, 'stream': stream}, self._timeout, _MOST_BYTES)
+        except BackendUnavailableError:
+            self._require_open()
+            raise
         except ChildGoneError as error:
             self._require_open()
             raise DecoderLostError(self._root / video, self._backend, str(error)) from error

@@ -92,12 +92,15 @@ class ClipDataset:
 
     def _try(self, index: int, seed: int, *names: rng.Name) -> dict[str, Any] | None:
         video = self.videos[index]
-        if video.path in self.bad:
+        if video.path in self.lost:  # it would take as long again
             return None
         try:
             clips = self._clips.read(video.path, rng.stream_seed(seed, 'sample', *names, index))
         except VideoDecodeError as error:
-            logger.warning('unreadable video: %s', error)
+            # It is tried again next time: which frames are damaged may be another matter than which are drawn, and
+            # what was met before must not decide a sample.
+            if video.path not in self.bad:
+                logger.warning('unreadable video: %s', error)
             self.bad[video.path] = str(error)
             if isinstance(error, DecoderLostError):
                 self.lost.add(video.path)

@@ -54,6 +54,7 @@ class Resize(Windowed):
     """
 
     def __init__(self, size: int | Sequence[int]) -> None:
+        _require_sizes('Resize', [size])
         self.size = size
 
     def window(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int]:
@@ -70,13 +71,21 @@ class RandomResize(Windowed):
     """
 
     def __init__(self, sizes: Sequence[int | Sequence[int]]) -> None:
-        if not sizes:
-            raise ConfigError('RandomResize: sizes must hold at least one size')
+        _require_sizes('RandomResize', sizes)
         self.sizes = list(sizes)
 
     def window(self, width: int, height: int, random: np.random.Generator) -> tuple[int, int]:
         """Returns a new width and height."""
         return _target_size(width, height, self.sizes[random.integers(len(self.sizes))])
+
+
+def _require_sizes(owner: str, sizes: Sequence[int | Sequence[int]]) -> None:
+    if not sizes:
+        raise ConfigError(f'{owner}: sizes must hold at least one size')
+    for size in sizes:
+        sides = [size] if isinstance(size, int) else list(size)
+        if not (isinstance(size, int) or len(sides) == 2) or not all(isinstance(n, int) and n > 0 for n in sides):
+            raise ConfigError(f'{owner}: a size is a positive int or a pair of them, not {size!r}')
 
 
 def _target_size(width: int, height: int, size: int | Sequence[int]) -> tuple[int, int]:
@@ -120,8 +129,7 @@ class FastResizeCrop(Windowed):
     """
 
     def __init__(self, sizes: Sequence[int | Sequence[int]], crop: int) -> None:
-        if not sizes:
-            raise ConfigError('FastResizeCrop: sizes must hold at least one size')
+        _require_sizes('FastResizeCrop', sizes)
         self.sizes, self.crop = list(sizes), crop
 
     def window(self, width: int, height: int, random: np.random.Generator) -> Window:

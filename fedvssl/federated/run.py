@@ -129,8 +129,10 @@ def _rehearse(config: RunConfig, model: VideoModel, datasets: list[ClipDataset])
         ConfigError: If they do not go together.
     """
     for key, dataset in zip(('data.train', 'data.test'), datasets, strict=False):
-        rehearse(model, dataset, config.seed, key)
-        dataset.close()  # the clients have processes of their own
+        try:
+            rehearse(model, dataset, config.seed, key)
+        finally:
+            dataset.close()  # the clients have processes of their own
     require_same_classes(datasets[0], datasets[-1])
 
 

@@ -136,11 +136,22 @@ class FrameReader(ABC):
         if self._closed:
             raise VideoDecodeError(self.path, self.backend, 'the reader is closed')
         wanted, order = np.unique(self._checked(indices), return_inverse=True)
+        callers: list[Exception] = []
+
+        def asked(width: int, height: int) -> 'tuple[int, int] | Window':
+            try:
+                return window_of(size, width, height)
+            except Exception as error:
+                callers.append(error)
+                raise
+
         try:
-            frames = self._decode(wanted, size)
+            frames = self._decode(wanted, asked if callable(size) else size)
         except FedVSSLError:
             raise
         except Exception as error:  # the decoders raise a dozen unrelated types for damaged files
+            if error in callers:  # a mistake in `size` is no fault of the file
+                raise
             raise VideoDecodeError(self.path, self.backend, describe(error)) from error
         if np.array_equal(order, np.arange(len(wanted))):
             return frames

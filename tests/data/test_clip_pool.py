@@ -16,7 +16,7 @@ from fedvssl.data.clip_pool import ClipPool
 from fedvssl.data.clips import ClipReader
 from fedvssl.data.dataset import ClipDataset, build_dataset, read_videos
 from fedvssl.data.loader import ClipLoader
-from fedvssl.data.sampling import RandomClipSampler
+from fedvssl.data.sampling import ClipPlan, RandomClipSampler
 from fedvssl.data.transforms import FastResizeCrop, RandomCrop, RandomResize, Resize
 from fedvssl.errors import ConfigError, DataListError
 from fedvssl.video import VideoDecodeError
@@ -224,6 +224,35 @@ def test_frames_are_cut_and_resized_as_they_are_decoded(first, tiny_videos, monk
     monkeypatch.setattr('fedvssl.data.clips.Windowed', type(None))
     for stream, pixels in enumerate(at_once):
         np.testing.assert_array_equal(pixels, reader.read(VIDEO, stream).pixels)
+
+
+class Crooked(Resize):
+    """A resize with a mistake in it, where the reader asks for it."""
+
+    def window(self, width, height, random):
+        return width // 0, height
+
+
+class Counting(RandomClipSampler):
+    """A sampler whose target is a number of numpy's, as its generators make them."""
+
+    def __call__(self, num_frames, random):
+        return ClipPlan(super().__call__(num_frames, random).indices, random.integers(5))
+
+
+def test_a_mistake_in_a_resize_is_no_fault_of_the_video(tiny_videos, pool_of):
+    with pytest.raises(ZeroDivisionError):
+        reader_of(tiny_videos, Crooked(16)).read(VIDEO, 5)
+    with pytest.raises(RuntimeError, match=r'(?s)test_clip_pool\.py.*ZeroDivisionError'):
+        pool_of(Crooked(16)).read(VIDEO, 5)
+
+
+def test_targets_are_plain_numbers(tiny_videos):
+    reader = ClipReader(tiny_videos, Counting(4), [], DecodeConfig(index=None))
+    pool = ClipPool(reader, 60)
+    assert [pool.read(VIDEO, stream).target for stream in range(5)] == [
+        reader.read(VIDEO, stream).target for stream in range(5)]
+    pool.close()
 
 
 def test_a_crop_that_does_not_fit_is_no_fault_of_the_video(tiny_videos):

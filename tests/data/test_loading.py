@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -85,6 +86,29 @@ def test_an_unreadable_video_is_named_counted_and_replaced_from_the_same_client(
     again = dataset(broken).load(5, 7, 'x', among=np.array([4, 5]))
     np.testing.assert_array_equal(sample['inputs'], again['inputs'])
     assert sample['inputs'].std() > 5  # no black clip
+
+
+def test_a_video_that_is_damaged_in_part_is_tried_again(tiny_videos, tmp_path):
+    """Which draws hit the damage is a matter of their names alone, not of what this process has met before."""
+    root = tmp_path / 'damaged'
+    shutil.copytree(tiny_videos, root)
+    path = root / 'train/00005.avi'
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        for packet in [packet for packet in container.demux(video=0) if packet.size][20:24]:
+            data[packet.pos + packet.size // 2:packet.pos + packet.size] = bytes(packet.size - packet.size // 2)
+    path.write_bytes(data)
+
+    def loads(videos, epochs):
+        return [videos.load(5, 7, epoch)['inputs'] for epoch in epochs]
+
+    experienced = dataset(root)
+    first = loads(experienced, range(12))
+    assert 0 < sum(np.array_equal(mine, whole) for mine, whole in zip(first, loads(dataset(tiny_videos), range(12)),
+                                                                      strict=True)) < 12
+    for epoch in range(12):
+        np.testing.assert_array_equal(first[epoch], loads(dataset(root), [epoch])[0])
+    assert list(experienced.bad) == ['train/00005.avi'] and not experienced.lost
 
 
 def test_what_was_met_before_does_not_change_a_replacement(broken):

@@ -8,6 +8,8 @@ import textwrap
 import numpy as np
 import pytest
 
+from fedvssl.video import BackendUnavailableError
+from fedvssl.video.processes import child as child_module
 from fedvssl.video.processes import wire
 from fedvssl.video.processes.child import ChildGoneError, ChildProcess
 
@@ -75,6 +77,55 @@ def test_a_child_that_misbehaves_is_killed(answer, reason, child):
     assert process.pid is None
 
 
-def test_a_child_that_cannot_start_is_an_error(tmp_path):
-    with pytest.raises(ChildGoneError, match='the decoder died .exit code 1'):
+def test_a_child_that_cannot_start_is_nobodys_fault(tmp_path):
+    with pytest.raises(BackendUnavailableError, match=r'does not start .exit code 1.: .*No module named'):
         ChildProcess('fedvssl.video.no_such_module').request({}, 20, 0)
+
+
+def test_a_file_in_the_current_directory_is_no_module(child, tmp_path, monkeypatch):
+    (tmp_path / 'here').mkdir()
+    (tmp_path / 'here/random.py').write_text('raise SystemExit("not this one")')
+    monkeypatch.chdir(tmp_path / 'here')
+    process = child('import random; return {"n": random.Random(1).randrange(5)}, None')
+    assert process.request({}, 20, 0)[0]['n'] in range(5)
+
+
+def test_what_the_child_logs_is_logged_here(child, caplog):
+    process = child('import logging; logging.getLogger("fedvssl").warning("%d of %s", 3, "them"); return {}, None')
+    process.request({}, 20, 0)
+    assert caplog.text.count('3 of them') == 1
+    process.request({}, 20, 0)
+    assert caplog.text.count('3 of them') == 2
+
+
+def test_an_answer_that_cannot_travel_is_an_error(child):
+    process = child("return {'n': np.int64(3)}, None")
+    assert 'int64' in process.request({}, 20, 0)[0]['error']
+    pid = process.pid
+    process.request({}, 20, 0)
+    assert process.pid == pid
+
+
+def test_time_in_which_nothing_runs_does_not_count(monkeypatch):
+    """A suspended process wakes up behind every deadline; the answer may be there, or come at once."""
+    clock, polls = [0.0], []
+
+    class Poll:
+        def register(self, pipe, event):
+            pass
+
+        def poll(self, milliseconds):
+            polls.append(milliseconds)
+            clock[0] += 1000.0 if len(polls) == 2 else milliseconds / 1000  # suspended in the second slice
+            return len(polls) == 5
+
+    monkeypatch.setattr(child_module.select, 'poll', Poll)
+    monkeypatch.setattr(child_module.time, 'monotonic', lambda: clock[0])
+    child_module._Budget(10.0).wait(0, 0)
+    polls.clear()
+    with pytest.raises(TimeoutError):
+        child_module._Budget(3.5).wait(0, 0)
+    assert polls == [1000, 1000, 1000, 500]
+    for endless in (1e12, float('inf')):
+        polls.clear()
+        child_module._Budget(endless).wait(0, 0)

@@ -1,5 +1,6 @@
 """The main loop of a child process (the other end is ``child.py``)."""
 
+import logging
 import os
 import signal
 import sys
@@ -31,18 +32,40 @@ def serve(handler: Handler) -> None:
     answers = os.fdopen(os.dup(1), 'wb')
     with open(os.devnull, 'wb') as nowhere:  # noqa: PTH123 (a device, not a path of ours)
         os.dup2(nowhere.fileno(), 1)
-    _answer(answers, {'ready': True}, None)
+        log = _Log()
+        logging.getLogger('fedvssl').addHandler(log)
+        _send(answers, *_packed({'ready': True}, None, log))
+        os.dup2(nowhere.fileno(), 2)  # from now on, who complains to the terminal is a decoder
     while (request := wire.read_header(sys.stdin.buffer)) is not None:
         try:
-            header, payload = handler(request)
+            answer = _packed(*handler(request), log)
         except Exception as error:  # decoders raise a dozen unrelated types; the parent makes one of them
-            header, payload = {'error': describe(error)}, None
-        _answer(answers, header, payload)
+            answer = _packed({'error': describe(error)}, None, log)
+        _send(answers, *answer)
 
 
-def _answer(answers: Any, header: dict[str, Any], payload: np.ndarray | None) -> None:
+class _Log(logging.Handler):
+    """Keeps what is logged until the next answer."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.records: list[tuple[int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps a record."""
+        self.records.append((record.levelno, record.getMessage()))
+
+
+def _packed(header: dict[str, Any], payload: np.ndarray | None, log: _Log) -> tuple[bytes, bytes]:
     raw = b'' if payload is None else payload.tobytes()
-    answers.write(wire.pack({**header, wire.PAYLOAD: len(raw)}))
+    more: dict[str, Any] = {wire.LOG: log.records} if log.records else {}
+    head = wire.pack({**header, **more, wire.PAYLOAD: len(raw)})
+    log.records = []
+    return head, raw
+
+
+def _send(answers: Any, head: bytes, raw: bytes) -> None:
+    answers.write(head)
     answers.write(raw)
     answers.flush()
 

@@ -14,6 +14,9 @@ LONGEST_HEADER = 1 << 20
 PAYLOAD = 'payload'
 """Key of a header that says how many raw bytes follow it."""
 
+LOG = 'log'
+"""Key of a header that carries what was logged meanwhile: pairs of level and text."""
+
 
 def pack(header: Mapping[str, Any]) -> bytes:
     """Returns a header as it travels."""
