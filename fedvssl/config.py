@@ -277,12 +277,17 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
     return _parse(RunConfig, values, '')
 
 
+_RENAMED = {'data.backend': 'data.decode.backend'}
+
+
 def _parse(section: type, values: Any, path: str) -> Any:
     """Builds dataclass `section` from a mapping, checking names and types; `path` is the dotted key so far."""
     _require(isinstance(values, Mapping), path or 'config', f'must be a dict, not {values!r}')
     hints = get_type_hints(section)
     for key in values:
-        _require(key in hints, _join(path, key), 'unknown key' + suggest(key, hints))
+        renamed = _RENAMED.get(_join(path, key))
+        hint = f'; it is now {renamed}' if renamed else suggest(key, hints)
+        _require(key in hints, _join(path, key), 'unknown key' + hint)
     arguments = {}
     for spec in dataclasses.fields(section):
         key = _join(path, spec.name)

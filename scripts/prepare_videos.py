@@ -9,7 +9,8 @@
 The default is H.264 of key frames only with a short side of 144: one ordinary .mp4 a video, without sound, upright, at
 a constant rate, whose frame k is the source's frame k. Videos, zips and directories of frames are all taken. DST gets
 the annotation list of SRC with the new names (without one: a list made of the directories), the frame indices, and
-bad_videos.csv; a config then only needs another data.root. XviD (UCF-101, HMDB51) is cheap to decode as it is, and
+bad_videos.csv; a config then only needs another data.root. A quarantine (data.quarantine) names sources: ask the doctor
+again about the prepared videos, or prepare a list without them. XviD (UCF-101, HMDB51) is cheap to decode as it is, and
 gains less than a factor of two.
 
 First a few videos are prepared, which says how long all will take and how large they will be. What is stopped goes on

@@ -87,8 +87,9 @@ class ClipDataset:
             sample = self._try(int(candidate), seed, *names)
             if sample is not None:
                 return sample
+        late = '; many were late: is data.decode.timeout too short for this disk?' if len(self.lost) > 1 else ''
         raise BadVideosError(f'{self.videos[index].path} and {min(REPLACEMENTS, len(pool))} videos tried in its place '
-                             f'are unreadable; first reason: {self.bad[self.videos[index].path]}')
+                             f'are unreadable; first reason: {self.bad[self.videos[index].path]}{late}')
 
     def _try(self, index: int, seed: int, *names: rng.Name) -> dict[str, Any] | None:
         video = self.videos[index]

@@ -12,10 +12,16 @@ from types import MappingProxyType
 
 from fedvssl.errors import ConfigError, suggest
 from fedvssl.video import choice, devices
-from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError, describe
+from fedvssl.video.errors import (
+    NEEDS_RESOURCES,
+    BackendUnavailableError,
+    VideoDecodeError,
+    describe,
+    lacks_resources,
+)
 from fedvssl.video.image_table import ImageTable
 from fedvssl.video.index import FrameIndex
-from fedvssl.video.index_cache import IndexCache
+from fedvssl.video.index_cache import IndexCache, signature_of
 from fedvssl.video.indexing import index_of
 from fedvssl.video.reader import FrameReader, Opening
 from fedvssl.video.selftest import SelfTest
@@ -69,6 +75,7 @@ def open_video(path: str | os.PathLike[str], backend: str = AUTO, *, timeout: fl
     _check_arguments(backend, timeout, device)
     path = Path(path)
     fitting = choice.on_cpu(path)
+    before = signature_of(path)
     opening = _opening(path, fitting, indices, timeout, device)
     if device != devices.CPU and backend == AUTO and fitting == choice.DEFAULT:
         reader = _open_for_device(path, opening)
@@ -76,7 +83,7 @@ def open_video(path: str | os.PathLike[str], backend: str = AUTO, *, timeout: fl
         reader = _open_one(path, opening, fitting if backend == AUTO else backend)
     found = reader.table or reader.index
     if indices is not None and found is not None and found is not opening.known and found is not opening.table:
-        indices.put(path, found)
+        indices.put(path, found, before)
     return reader
 
 
@@ -132,7 +139,8 @@ def _open_one(path: Path, opening: Opening, name: str) -> FrameReader:
     try:
         reader_class = getattr(importlib.import_module(module), reader_name)
     except Exception as error:  # a broken OpenCV raises OSError as well
-        raise BackendUnavailableError(name, describe(error), 'pip install opencv-python-headless') from error
+        remedy = NEEDS_RESOURCES if lacks_resources(error) else 'pip install opencv-python-headless'
+        raise BackendUnavailableError(name, describe(error), remedy) from error
     try:
         reader: FrameReader = reader_class(path, opening)
         if name not in _EXACT:
@@ -141,6 +149,8 @@ def _open_one(path: Path, opening: Opening, name: str) -> FrameReader:
     except BackendUnavailableError:
         raise
     except Exception as error:  # the decoders raise a dozen unrelated types for damaged files
+        if lacks_resources(error):
+            raise BackendUnavailableError(name, describe(error), NEEDS_RESOURCES) from error
         reason = error.reason if isinstance(error, VideoDecodeError) else describe(error)
         fitting = choice.on_cpu(path)
         hint = f"; backend '{AUTO}' would take '{fitting}'" if fitting not in (name, choice.DEFAULT) else ''

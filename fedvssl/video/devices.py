@@ -10,7 +10,7 @@ import numpy as np
 
 from fedvssl.errors import ConfigError
 from fedvssl.video.errors import BackendUnavailableError, describe
-from fedvssl.video.reader import FrameReader, Frames, Size
+from fedvssl.video.reader import FrameReader, Frames, Size, Window
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +71,13 @@ def resized(frames: 'torch.Tensor', size: tuple[int, int]) -> 'torch.Tensor':
     planes_TCHW = interpolate(frames.permute(0, 3, 1, 2).float(), (size[1], size[0]), mode='bilinear',
                               align_corners=False, antialias=False)
     return planes_TCHW.round_().byte().permute(0, 2, 3, 1).contiguous()
+
+
+def windowed(frames: 'torch.Tensor', window: Window) -> 'torch.Tensor':
+    """Cuts a window out of frames (T, H, W, 3), uint8, where they are, and resizes it."""
+    if (window.left, window.top, window.right, window.bottom) != (0, 0, *frames.shape[2:0:-1]):
+        frames = frames[:, window.top:window.bottom, window.left:window.right]
+    return resized(frames, (window.width, window.height))
 
 
 class UploadingReader(FrameReader):

@@ -1,9 +1,13 @@
 """What can go wrong with a video, and what can go wrong with the installation: two different types."""
 
+import errno
 import os
 from typing import Any
 
 from fedvssl.errors import BadVideosError, ConfigError, FedVSSLError
+
+# Not ENOMEM: damaged files have decoders ask for any amount of memory.
+_AT_THE_END = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class VideoDecodeError(FedVSSLError):
@@ -57,6 +61,14 @@ class BackendUnavailableError(FedVSSLError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.backend, self.reason, self.remedy)
+
+
+NEEDS_RESOURCES = 'raise the limit of open files (ulimit -n), or run fewer workers'
+
+
+def lacks_resources(error: BaseException) -> bool:
+    """Whether an exception says that this process or the machine, not a file, is at its end."""
+    return isinstance(error, OSError) and error.errno in _AT_THE_END
 
 
 def describe(error: BaseException) -> str:

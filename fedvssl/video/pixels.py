@@ -1,6 +1,6 @@
 """Decoded frames as upright RGB arrays, in the size in which they are wanted."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -23,13 +23,29 @@ def to_rgb(frame: 'av.VideoFrame', reformatter: 'VideoReformatter') -> np.ndarra
         (H, W, 3), uint8.
 
     Raises:
-        ValueError: If the rotation is not a multiple of 90 degrees.
+        ValueError: If it is to be mirrored, or turned by something that is not a multiple of 90 degrees.
     """
     rgb = reformatter.reformat(frame, format='rgb24', threads=1).to_ndarray()
+    turns = quarter_turns(frame)
+    return np.rot90(rgb, turns) if turns else rgb
+
+
+def quarter_turns(frame: 'av.VideoFrame') -> int:
+    """Returns how often a frame is to be turned by 90 degrees, against the clock.
+
+    Raises:
+        ValueError: If that is not all there is to do.
+    """
+    matrix: Any = frame.side_data.get('DISPLAYMATRIX')  # a buffer; PyAV's types do not say so
+    if matrix is None:
+        return 0
+    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
+    if a * d - b * c < 0:
+        raise ValueError('its display matrix mirrors the picture, which is not supported')
     turns, rest = divmod(frame.rotation, 90)
     if rest:
         raise ValueError(f'rotation by {frame.rotation} degrees; only multiples of 90 are supported')
-    return np.rot90(rgb, turns) if turns else rgb
+    return int(turns)
 
 
 class FrameStack:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 import numpy as np
 
 from fedvssl.errors import FedVSSLError
-from fedvssl.video.errors import VideoDecodeError, describe
+from fedvssl.video.errors import (
+    NEEDS_RESOURCES,
+    BackendUnavailableError,
+    VideoDecodeError,
+    describe,
+    lacks_resources,
+)
 from fedvssl.video.image_table import ImageTable
 from fedvssl.video.index import FrameIndex
 
@@ -47,9 +53,24 @@ Size = tuple[int, int] | Callable[[int, int], 'tuple[int, int] | Window']
 
 
 def window_of(size: Size | None, width: int, height: int) -> Window:
-    """Returns the part that is taken of upright frames. To be called once for a request: it may draw lots."""
-    wanted = size(width, height) if callable(size) else size or (width, height)
-    return wanted if isinstance(wanted, Window) else Window(0, 0, width, height, *wanted)
+    """Returns the part that is taken of upright frames. To be called once for a request: it may draw lots.
+
+    Raises:
+        ValueError: If it is no part of them, or the size is none.
+    """
+    wanted = size(width, height) if callable(size) else (width, height) if size is None else size
+    window = wanted if isinstance(wanted, Window) else _whole(wanted, width, height)
+    inside = 0 <= window.left < window.right <= width and 0 <= window.top < window.bottom <= height
+    if not inside or min(window.width, window.height) < 1:
+        raise ValueError(f'size: {window} is no part of frames of {width}x{height}, or has no pixels')
+    return window
+
+
+def _whole(wanted: object, width: int, height: int) -> Window:
+    sides = list(wanted) if isinstance(wanted, tuple | list) else []
+    if len(sides) != 2 or not all(isinstance(side, int | np.integer) for side in sides):
+        raise ValueError(f'size: must be (width, height), a window, or a function that returns one, not {wanted!r}')
+    return Window(0, 0, width, height, int(sides[0]), int(sides[1]))
 
 
 @dataclass(frozen=True)
@@ -129,8 +150,10 @@ class FrameReader(ABC):
             rotation flag of the file has been applied.
 
         Raises:
-            ValueError: If `indices` is empty, not made of integers, or out of range: the caller's mistake.
+            ValueError: If `indices` is empty, not made of integers, or out of range, or `size` is no size: the
+                caller's mistake. What a function `size` raises is raised.
             VideoDecodeError: If a frame cannot be decoded exactly, for whatever cause; or if the reader is closed.
+            BackendUnavailableError: If this process may open no more files.
             BackendUnavailableError: If the backend stops working, whatever the file.
         """
         if self._closed:
@@ -146,12 +169,14 @@ class FrameReader(ABC):
                 raise
 
         try:
-            frames = self._decode(wanted, asked if callable(size) else size)
+            frames = self._decode(wanted, None if size is None else asked)
         except FedVSSLError:
             raise
         except Exception as error:  # the decoders raise a dozen unrelated types for damaged files
             if error in callers:  # a mistake in `size` is no fault of the file
                 raise
+            if lacks_resources(error):
+                raise BackendUnavailableError(self.backend, describe(error), NEEDS_RESOURCES) from error
             raise VideoDecodeError(self.path, self.backend, describe(error)) from error
         if np.array_equal(order, np.arange(len(wanted))):
             return frames

@@ -7,14 +7,17 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 import zipfile
 from dataclasses import fields, replace
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
 from watermark import RECIPES, draw, read_numbers
 
+from fedvssl.errors import ConfigError
 from fedvssl.video import VideoDecodeError, index_cache, open_video
 from fedvssl.video.image_table import ImageTable
 from fedvssl.video.index import FrameIndex
@@ -201,13 +204,82 @@ def test_where_it_cannot_be_written_indices_are_made_each_time(copy, tmp_path, c
     for _ in range(3):
         with open_video(copy, indices=cache) as reader:
             assert len(reader) == 60
-    assert caplog.text.count('no cache of frame indices') == 1
+    assert caplog.text.count('the cache of frame indices cannot be used') == 1
 
 
 def test_a_locked_cache_is_passed_by(copy, cache, monkeypatch):
     monkeypatch.setattr(index_cache, '_BUSY_SECONDS', 0.05)
     cache.put(copy, index_of(copy))
+    late = IndexCache(cache.file.parent)
     with sqlite3.connect(cache.file) as other:
         other.execute('BEGIN EXCLUSIVE')
-        assert IndexCache(cache.file.parent).get(copy, FrameIndex) is None
+        begun = time.monotonic()
+        for _ in range(20):  # waited for once, not at every open
+            assert late.get(copy, FrameIndex) is None
+        assert time.monotonic() - begun < 0.9
     assert cache.get(copy, FrameIndex) is not None
+
+
+def test_a_cache_that_cannot_be_written_is_read(copy, cache, video, tmp_path, monkeypatch):
+    cache.put(copy, index_of(copy))
+    monkeypatch.setattr(index_cache.sqlite3, 'connect', partial(read_only, sqlite3.connect))
+    here, other = IndexCache(tmp_path), shutil.copy(video('h264_gop12'), tmp_path / 'other.mp4')
+    here.put(other, index_of(other))
+    assert here.get(other, FrameIndex) is None
+    assert here.get(copy, FrameIndex) is not None
+
+
+def read_only(connect, file, *arguments, **options):
+    return connect(f'file:{file}?mode=ro', *arguments, uri=True, **options)
+
+
+def test_a_cache_that_is_deleted_while_in_use_is_made_anew(copy, cache):
+    cache.put(copy, index_of(copy))
+    cache.file.unlink()
+    for _ in range(2):
+        cache.put(copy, index_of(copy))
+    assert IndexCache(cache.file.parent).get(copy, FrameIndex) is not None
+
+
+@pytest.mark.parametrize('content', [b'print("mine")', b'path,label\n' * 50, None])
+def test_somebody_elses_file_is_not_touched(content, tmp_path):
+    file = tmp_path / 'mine'
+    if content is None:
+        with sqlite3.connect(file) as connection:
+            connection.execute('CREATE TABLE mine (x)')
+    else:
+        file.write_bytes(content)
+    before = file.read_bytes()
+    with pytest.raises(ConfigError, match='data.decode.index: .* no cache of frame indices'):
+        IndexCache(tmp_path, file)
+    assert file.read_bytes() == before
+
+
+def test_a_named_file_of_ours_is_taken_again(copy, tmp_path):
+    IndexCache(tmp_path, tmp_path / 'named').put(copy, index_of(copy))
+    assert IndexCache(tmp_path, tmp_path / 'named').get(copy, FrameIndex) is not None
+
+
+def test_a_file_that_is_replaced_meanwhile_keeps_no_wrong_index(copy, cache, video, monkeypatch):
+    original = pyav.build_index
+
+    def slow(opened):
+        index = original(opened)
+        shutil.copyfile(video('h264_gop250'), copy)
+        return index
+
+    monkeypatch.setattr(pyav, 'build_index', slow)
+    with open_video(copy, indices=cache) as reader:
+        assert len(reader) == 60
+    assert cache.get(copy, FrameIndex) is None
+
+
+def test_names_that_are_no_text(video, tmp_path, cache):
+    path = tmp_path / os.fsdecode(b'b\xff.mp4')
+    shutil.copyfile(video('h264_gop12'), path)
+    for _ in range(2):
+        with open_video(path, indices=cache) as reader:
+            assert len(reader) == 60
+    assert cache.get(path, FrameIndex) is not None
+    with pytest.raises(VideoDecodeError):
+        open_video('a\0b.mp4', indices=cache)

@@ -166,3 +166,21 @@ def test_watermarks_tell_frames_apart(tmp_path):
     with open_video(path) as reader:
         assert read_numbers(reader.get([1, 0])) == [1, 0]
     assert read_numbers(np.full((1, 64, 128, 3), 128, np.uint8)) == [-1]
+
+
+@pytest.mark.parametrize('name', ['mpeg4_mp4_b', 'h264_gop12', 'hevc'])
+def test_key_frames_that_are_none(name, video, tmp_path):
+    """Without the table of key frames, MP4 calls every frame one. Some writers leave it out."""
+    path = tmp_path / 'liar.mp4'
+    path.write_bytes(video(name).read_bytes().replace(b'stss', b'free'))
+    with open_video(path) as reader:
+        for request in (range(0, 12, 2), [20], [5, 6, 7], range(0, 60, 8), [59]):
+            assert read_numbers(reader.get(request)) == list(request)
+
+
+@pytest.mark.parametrize(('degrees', 'hflip', 'vflip'), [(0, True, False), (0, False, True), (90, True, False)])
+def test_mirrored_pictures_are_refused(degrees, hflip, vflip, tmp_path):
+    recipe = replace(RECIPES['h264_gop12'], frames=5, mirror=(degrees, hflip, vflip))
+    path = write_video(tmp_path / 'mirrored.mp4', recipe)
+    with open_video(path) as reader, pytest.raises(VideoDecodeError, match='mirrors the picture'):
+        reader.get([3])

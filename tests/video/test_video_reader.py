@@ -1,5 +1,6 @@
 """The interface: arguments, errors, lazy imports."""
 
+import errno
 import os
 import pickle
 import subprocess
@@ -13,6 +14,7 @@ import fedvssl.video.container
 from fedvssl.errors import ConfigError, FedVSSLError
 from fedvssl.video import BACKENDS, BackendUnavailableError, FrameReader, VideoDecodeError, open_video
 from fedvssl.video.errors import describe
+from fedvssl.video.reader import Window
 
 
 @pytest.mark.parametrize(('indices', 'message'), [
@@ -91,3 +93,32 @@ def test_importing_the_package_imports_no_decoder():
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False,
                           env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)})
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize('size', [
+    (0, 5), (-3, 5), (10.5, 5), 64, (1, 2, 3), (), 'ab', Window(0, 0, 500, 64, 64, 64), Window(-9, 0, 5, 5, 4, 4),
+    Window(5, 0, 5, 5, 4, 4), Window(0, 0, 5, 5, 4, 0), lambda width, height: None, lambda width, height: (0, 0)],
+    ids=str)
+def test_a_wrong_size_is_the_callers_mistake(size, video):
+    with open_video(video('h264_gop12')) as reader:
+        with pytest.raises(ValueError, match='size: '):
+            reader.get([3], size)
+        assert reader.get([3], (20, 10)).shape == (1, 10, 20, 3)
+
+
+def test_what_a_size_function_raises_is_raised(video):
+    with open_video(video('h264_gop12')) as reader, pytest.raises(ZeroDivisionError):
+        reader.get([3], lambda width, height: (width // 0, height))
+
+
+def test_a_machine_at_its_end_is_no_bad_video(video, monkeypatch):
+    def exhausted(*arguments, **options):
+        raise OSError(errno.EMFILE, 'Too many open files')
+
+    with open_video(video('h264_gop12')) as reader:
+        monkeypatch.setattr(reader, '_decode', exhausted)
+        with pytest.raises(BackendUnavailableError, match='ulimit'):
+            reader.get([3])
+    monkeypatch.setattr('fedvssl.video.container.VideoFile._open', exhausted)
+    with pytest.raises(BackendUnavailableError, match='ulimit'):
+        open_video(video('h264_gop12'))

@@ -52,6 +52,7 @@ class Recipe:
     options: dict[str, str] = field(default_factory=dict)
     times: Callable[[int], int] = lambda number: number
     rotation: int = 0
+    mirror: tuple[int, bool, bool] | None = None
     container: dict[str, str] = field(default_factory=dict)
 
 
@@ -103,6 +104,8 @@ def write_video(path: Path, recipe: Recipe) -> Path:
         stream.options = recipe.options
         if recipe.rotation:
             stream.set_display_rotation(recipe.rotation)
+        if recipe.mirror:
+            stream.set_display_rotation(*recipe.mirror)
         for number in range(recipe.frames):
             frame = av.VideoFrame.from_ndarray(draw(number), format='rgb24')
             frame.pts, frame.time_base = recipe.times(number), Fraction(1, 25)

@@ -91,7 +91,8 @@ def _options(catalogue: Catalogue) -> list[str]:
     return [*options, 'data.test.split=val'] if 'val' in parts and 'test' not in parts else options
 
 
-def write_list(out: Path, root: Path, header: Sequence[str], rows: Sequence[Sequence[str | int]]) -> None:
+def write_list(out: Path, root: Path, header: Sequence[str], rows: Sequence[Sequence[str | int]],
+               own: bool = False) -> None:
     """Writes an annotation list and reads it back before it takes its place.
 
     Args:
@@ -99,12 +100,14 @@ def write_list(out: Path, root: Path, header: Sequence[str], rows: Sequence[Sequ
         root: What its paths are relative to.
         header: Columns; the first is ``path``, the second may be ``label``.
         rows: Values of each row; a label that is an integer counts from 0, one that is text is taken as it is.
+        own: Whether whatever is there is ours to replace.
 
     Raises:
         DataListError: If a name cannot be put in a list: it has line breaks, or blanks at its ends.
         StorageError: If it cannot be written, or would replace a list with other columns.
     """
-    _check_replaceable(out, header)
+    if not own:
+        _check_replaceable(out, header)
     with _replacing(out) as temporary:
         try:
             _write(temporary, header, rows)

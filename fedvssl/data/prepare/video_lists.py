@@ -78,7 +78,7 @@ class VideoList:
             labelled = kept[0][0].label is not None
             header = ['path', *(['label'] if labelled else []), *self._table.columns]
             rows = [[path, *([row.label or ''] if labelled else []), *row.columns.values()] for row, path in kept]
-            write_list(file, out, header, rows)
+            write_list(file, out, header, rows, own=True)
         left_out = len(self.names) - len(kept)
         return [f'{file}: {len(kept):,} videos' + (f', {left_out:,} left out' if left_out else ''),
                 *self._lost_classes({row.line for row, _ in kept})]
@@ -108,12 +108,13 @@ def write_list_of_directories(names: Sequence[str], targets: Mapping[str, str], 
     file = out / DEFAULT
     folders = {name: PurePosixPath(name).parts[:-1] for name in names}
     if any(len(parts) != 1 for parts in folders.values()):
-        write_list(file, out, ['path'], [[targets[name]] for name in names if name in targets])
+        write_list(file, out, ['path'], [[targets[name]] for name in names if name in targets], own=True)
         return [f'{file}: {len(targets):,} videos, no labels (not each lies in the directory of a class)']
     classes = in_order(parts[0] for parts in folders.values())
     labels = {name: label for label, name in enumerate(classes)}
     write_list(file, out, ['path', 'label', 'class'],
-               [[targets[name], labels[folders[name][0]], folders[name][0]] for name in names if name in targets])
+               [[targets[name], labels[folders[name][0]], folders[name][0]] for name in names if name in targets],
+               own=True)
     return [f'{file}: {len(targets):,} videos, {len(classes):,} classes']
 
 

@@ -1,5 +1,6 @@
 """Which videos are to be prepared, and what they will be called: by their names alone."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,8 @@ from fedvssl.data.prepare.video_lists import VideoList
 from fedvssl.data.prepare.walk import walk
 from fedvssl.data.probe_cache import Signature, signature_of
 from fedvssl.errors import ConfigError, DataListError
+
+logger = logging.getLogger('fedvssl')
 
 _FEW = 10  # examples in a message
 
@@ -39,7 +42,10 @@ def check_directories(root: Path, out: Path) -> None:
         DataListError: If there is no directory of sources.
     """
     if not root.is_dir():
-        raise DataListError(f'{root}: no such directory; it must be where the videos are')
+        what = 'not a directory' if root.exists() else 'no such directory'
+        raise DataListError(f'{root}: {what}; it must be where the videos are')
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f'{out}: is a file; name a directory, which will be made')
     source, target = root.resolve(), out.resolve()
     if source == target or target.is_relative_to(source) or source.is_relative_to(target):
         raise ConfigError(f'{out}: must lie neither in {root} nor around it, or prepared videos would get among the '
@@ -52,7 +58,12 @@ def names_below(root: Path) -> list[str]:
     Raises:
         DataListError: If there are none, or a directory cannot be read.
     """
-    names = sorted(found.path for found in walk(root, lambda folders: False).videos)
+    found = walk(root, lambda folders: False)
+    if found.links:
+        logger.warning('%s: symbolic links are not followed, and what they lead to is not prepared: %s%s', root,
+                       ', '.join(map(quoted, sorted(found.links)[:_FEW])),
+                       f' and {len(found.links) - _FEW} more' if len(found.links) > _FEW else '')
+    names = sorted(video.path for video in found.videos)
     if not names:
         raise DataListError(f'{root}: holds no videos (video files, zips or directories of frames); check the path')
     return names

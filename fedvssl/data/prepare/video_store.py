@@ -53,6 +53,10 @@ class Workplace(ABC):
         except OSError:
             return False
 
+    def makers(self) -> dict[str, str]:
+        """Returns the name of the source of each prepared video, by what that is called."""
+        return {entry['target']: name for name, entry in self._entries.items() if 'target' in entry}
+
     def place(self, source: Source) -> Path:
         """Returns the name under which a video is to be written first."""
         digest = blake2b(source.name.encode(), digest_size=16).hexdigest()

@@ -11,7 +11,7 @@ next run.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from fedvssl.data.prepare.tally import Tally, bytes_text, time_text
 from fedvssl.data.prepare.video_lists import DEFAULT, VideoList, write_list_of_directories
 from fedvssl.data.prepare.video_sources import Source, check_directories, look, names_below, names_in, targets
 from fedvssl.data.prepare.video_store import Scratch, Store, Workplace
-from fedvssl.errors import BadVideosError, StorageError
+from fedvssl.errors import BadVideosError, ConfigError, StorageError
 from fedvssl.video.transcoding.encoding import Encoding
 from fedvssl.video.transcoding.transcode_pool import Job, Outcome, TranscodePool
 
@@ -78,10 +78,23 @@ class Preparation:
             StorageError: If it cannot be written.
         """
         place = (Scratch if dry else Store)(self._out, self._encoding)
+        try:
+            self._check_names(place.makers())
+        except BaseException:
+            place.close()
+            raise
         self._done = {name: source.target for name, source in self._todo.items() if place.has(source)}
         self._todo = {name: source for name, source in self._todo.items() if name not in self._done}
         self._before = len(self._done)
         return place
+
+    def _check_names(self, makers: Mapping[str, str]) -> None:
+        """Refuses to replace what earlier runs made of other videos, which earlier lists still name."""
+        for source in self._todo.values():
+            other = makers.get(source.target, source.name)
+            if other != source.name and (self._root / other).exists():
+                raise ConfigError(f'{self._out / source.target}: was made of {quoted(other)}, and would be replaced by '
+                                  f'{quoted(source.name)}; rename one of them, or choose another directory')
 
     def estimate(self, place: Workplace) -> list[str]:
         """Prepares a few videos, and returns what that says about all.
@@ -98,12 +111,12 @@ class Preparation:
             return [*lines, f'no estimate: none of {len(sample)} videos could be prepared'] if sample else lines
         factor = total.read / counted.read
         needed = counted.written * factor
-        lines.append(f'expected of {len(sample)} of them: {time_text(counted.cpu * factor)} of CPU time, '
+        lines.append(f'estimate for all, from {len(sample)} of them: {time_text(counted.cpu * factor)} of CPU time, '
                      f'{time_text(counted.wall * factor / self._workers)} with {self._workers} workers; '
                      f'{bytes_text(needed)}, {counted.written / counted.read:.2f} of the sources')
         if counted.written > counted.read and self._encoding.gop == 1:
-            lines.append('note: that is more than the sources; --gop 12 takes about half of the default, a smaller '
-                         '--short-side less')
+            lines.append('note: that is more than the sources; h264 with --gop 12 takes about half of what the default '
+                         'takes, a smaller --short-side less')
         free = _free(self._out)
         if needed - counted.written > free:
             raise StorageError('\n'.join([*lines, f'{self._out}: only {bytes_text(free)} are free; make room or choose '

@@ -115,8 +115,9 @@ class _Worker:
         """Sends a job to the process."""
         if self._process is None or not self._process.is_alive():
             self.connection, theirs = self._context.Pipe()
-            self._process = self._context.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
-            self._process.start()
+            process = self._context.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
+            process.start()
+            self._process = process  # not before: an interrupt may come in between
             theirs.close()
         job.tries += 1
         self.job, self.deadline, self._timeout = job, time.monotonic() + timeout, timeout

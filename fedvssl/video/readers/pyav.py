@@ -145,11 +145,15 @@ class PyAVReader(FrameReader):
         skip = key != _FROM_THE_START and index.codec == 'h264'
         only_wanted = key != _FROM_THE_START and index.every_frame_is_key
         damage, damaged = _Damage(), set()
+        from_key = first_pts is None
 
         def take(frames: 'list[av.VideoFrame]') -> None:
+            nonlocal from_key
             for frame in frames:
+                # Containers may call any packet a key frame. What the decoder makes of one that is none is a guess.
+                from_key = frame.key_frame or (from_key and not only_wanted)
                 intact = not damage.reaches(frame)
-                if frame.pts in pending:
+                if frame.pts in pending and from_key:
                     if intact:
                         stack.put(pending.pop(frame.pts), to_rgb(frame, self._reformatter))
                     else:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fedvssl.video.devices import CPU, resized
+from fedvssl.video.devices import CPU, windowed
 from fedvssl.video.errors import BackendUnavailableError, VideoDecodeError, describe
 from fedvssl.video.index import FrameIndex
 from fedvssl.video.indexing import index_for
@@ -156,8 +156,7 @@ class TorchCodecCudaReader(TorchCodecReader):
         for frames in self._pieces(wanted):
             self._check_hardware()  # one of its two CUDA backends does not know before it has decoded something
             window = window or window_of(size, frames.shape[2], frames.shape[1])
-            part = frames[:, window.top:window.bottom, window.left:window.right]
-            pieces.append(resized(part, (window.width, window.height)))
+            pieces.append(windowed(frames, window))
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def _check_hardware(self) -> None:

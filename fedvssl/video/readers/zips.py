@@ -39,19 +39,21 @@ class ZipReader(StoredFrames):
         try:
             if opening.table is not None:
                 self._zip: zipfile.ZipFile = _KnownZip(self._file)
-                self.table: ImageTable = opening.table
-                self._names = list(self.table.names)
+                self.table = opening.table
+                self._names = list(opening.table.names)
             else:
                 self._zip = zipfile.ZipFile(self._file)
                 self._arrange(member.filename for member in self._zip.filelist)
-                self.table = ImageTable.of(self._zip.getinfo(name) for name in self._names)
+                members = [self._zip.getinfo(name) for name in self._names]
+                if all(member.filename == member.orig_filename for member in members):
+                    self.table = ImageTable.of(members)
             self._file.most = MOST_IMAGE_BYTES
         except BaseException:
             self._file.close()
             raise
 
     def _read(self, number: int) -> bytes:
-        member = self.table.member(number)
+        member = self.table.member(number) if self.table else self._zip.getinfo(self._names[number])
         if member.compress_type not in _METHODS:
             raise ValueError(f'packed by method {member.compress_type}; only stored and deflated images can be read')
         check_size(member.file_size)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from fedvssl.video.container import load_av
-from fedvssl.video.pixels import to_rgb
+from fedvssl.video.pixels import quarter_turns, to_rgb
 from fedvssl.video.transcoding.sequence import Picture
 
 if TYPE_CHECKING:
@@ -63,18 +63,20 @@ class Shrinker:
                 return self._shrink_planes(picture)
             picture = to_rgb(picture, self._to_rgb)
         width, height = stored_size(picture.shape[1], picture.shape[0], self._short_side)
-        small = np.ascontiguousarray(_resized(picture, width, height))
+        small = np.ascontiguousarray(picture[:height, :width] if _fits(picture, width, height) else
+                                     cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
         return self._av.VideoFrame.from_ndarray(small, format='rgb24')
 
     def _shrink_planes(self, frame: 'av.VideoFrame') -> 'av.VideoFrame':
-        turns, rest = divmod(frame.rotation, 90)
-        if rest:
-            raise ValueError(f'rotation by {frame.rotation} degrees; only multiples of 90 are supported')
+        turns = quarter_turns(frame)
         planes = [np.rot90(plane, turns) if turns else plane for plane in planes_of(frame)]
         width, height = stored_size(planes[0].shape[1], planes[0].shape[0], self._short_side)
         small = self._av.VideoFrame(width, height, frame.format.name)
+        as_it_is = _fits(planes[0], width, height)  # of all planes alike
         for source, target in zip(planes, planes_of(small), strict=True):
-            target[:] = _resized(source, target.shape[1], target.shape[0])
+            high, wide = target.shape
+            target[:] = source[:high, :wide] if as_it_is else cv2.resize(source, (wide, high),
+                                                                         interpolation=cv2.INTER_AREA)
         small.colorspace, small.color_range = frame.colorspace, frame.color_range
         small.color_primaries, small.color_trc = frame.color_primaries, frame.color_trc
         return small
@@ -87,7 +89,6 @@ def planes_of(frame: 'av.VideoFrame') -> list[np.ndarray]:
             for plane in planes]
 
 
-def _resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    if picture.shape[1] - width < 2 and picture.shape[0] - height < 2:
-        return picture[:height, :width]
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+def _fits(picture: np.ndarray, width: int, height: int) -> bool:
+    """Whether no more is to be done than to leave out an odd row or column."""
+    return picture.shape[1] - width < 2 and picture.shape[0] - height < 2

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def test_directories_are_classes(source, out):
     for name, frames in zip(names, (6, 7, 4, 5), strict=True):
         with open_video(out / name) as reader:
             assert len(reader) == frames and reader.get([0]).shape == (1, 16, 16, 3)
-    assert said[0].startswith('4 videos: 0 done, 4 to do (') and 'expected of 4 of them: ' in said[1]
+    assert said[0].startswith('4 videos: 0 done, 4 to do (') and 'estimate for all, from 4 of them: ' in said[1]
     assert f'{out}: 4 videos prepared, 0 of them before; ' in '\n'.join(said)
     assert said[-1] == f'--cfg-options data.root={out} data.annotations=annotations.csv'
 
@@ -417,3 +418,32 @@ def test_what_may_not_be_written(source, out, tool):
         out.mkdir(mode=0o500)
         code, _, err = tool(source, out)
     assert code == 6 and 'cannot be written' in err
+
+
+def test_links_are_said_not_followed(source, out, caplog):
+    (source / 'linked.avi').symlink_to(source / 'walk/a.avi')
+    prepare(source, out)
+    assert 'symbolic links are not followed' in caplog.text and 'linked.avi' in caplog.text
+    assert not (out / 'linked.mp4').exists()
+
+
+def test_a_later_run_does_not_replace_what_an_earlier_list_names(source, out):
+    shutil.copy(source / 'walk/a.avi', source / 'walk/a.mov')
+    for name in ('a.avi', 'a.mov'):
+        (source / f'{name}.csv').write_text(f'path,label\nwalk/{name},0\n')
+    lists = [[source / f'{name}.csv'] for name in ('a.avi', 'a.mov')]
+    prepare(source, out, lists=lists[0])
+    before = (out / 'walk/a.mp4').read_bytes()
+    with pytest.raises(ConfigError, match=r"a.mp4: was made of 'walk/a.avi', and would be replaced by 'walk/a.mov'"):
+        prepare(source, out, lists=lists[1])
+    assert (out / 'walk/a.mp4').read_bytes() == before
+    (source / 'walk/a.avi').unlink()  # it was renamed, say
+    prepare(source, out, lists=lists[1])
+
+
+def test_a_list_with_more_columns_replaces_its_predecessor(source, out):
+    (source / 'annotations.csv').write_text('path,label\nwalk/a.avi,0\n')
+    prepare(source, out)
+    (source / 'annotations.csv').write_text('path,label,site\nwalk/a.avi,0,w3\n')
+    prepare(source, out)
+    assert rows_of(out / 'annotations.csv') == [dict(path='walk/a.mp4', label='0', site='w3')]
