@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from fedvssl.cli import parse_options, run_tool
+from fedvssl.errors import ConfigError
 
 
 def main() -> None:
@@ -72,6 +73,8 @@ def main() -> None:
     for benchmark in (engine, transforms, loader, decoding, partition):
         benchmark.add_argument('--out', type=Path, required=True, help='JSON file to write')
     args = parser.parse_args()
+    if not args.out.absolute().parent.is_dir():
+        raise ConfigError(f'--out: {args.out.parent}: no such directory')
     args.run(args)
 
 
