@@ -101,8 +101,9 @@ def run_engine(args: argparse.Namespace) -> None:
         result = measure_engines(args.rounds + 1, args.repeats, print_engine)
         write_json(args.out, result)
         for bar in result['bars']:
-            wanted = bar.get('at_most', bar.get('times_cheaper_than_ray'))
-            print(f'{bar["of"]}, {bar["quantity"]}: {bar["measured"]:.2f}, wanted {wanted:g}'
+            wanted = bar.get('at_most', bar.get('times_cheaper'))
+            of_peer = f' of {bar["than"]} / own' if 'than' in bar else ''
+            print(f'{bar["of"]}, {bar["quantity"]}{of_peer}: {bar["measured"]:.2f}, wanted {wanted:g}'
                   f'{"" if bar["met"] else ", MISSED"}')
         return
     config = load_config(args.config, parse_options(args.cfg_options))

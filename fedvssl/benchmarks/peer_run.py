@@ -22,7 +22,17 @@ from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedvssl.benchmarks.processes import cpu_seconds
-from fedvssl.federated.messages import ARRAYS, EXAMPLES, HEAD_ROUND, LOSS, METRICS, NO_HEAD, arrays_of, partition_of
+from fedvssl.federated.messages import (
+    ARRAYS,
+    EXAMPLES,
+    HEAD_ROUND,
+    LOSS,
+    METRICS,
+    NO_HEAD,
+    arrays_of,
+    identify,
+    partition_of,
+)
 from fedvssl.training.hooks import Hook, Metrics
 
 NUM_CLIENTS = 100
@@ -56,8 +66,6 @@ def network() -> dict[str, Any]:
 
 def make_app() -> ClientApp:
     """Builds our client app."""
-    from fedvssl.federated.client import identify
-
     app = ClientApp()
     app.train()(answer)
     app.query()(identify)
@@ -74,7 +82,7 @@ def answer(message: Message, context: Context) -> Message:
         warnings.simplefilter('ignore', UserWarning)
         for name, array in to_arrays(arrays_of(message.content)).items():
             network()[name].copy_(torch.from_numpy(array))
-    return _reply(message, context, to_record({name: tensor.numpy().copy() for name, tensor in network().items()}))
+    return _reply(message, context, to_record({name: tensor.numpy() for name, tensor in network().items()}))
 
 
 def answer_as_flower_users_do(message: Message, context: Context) -> Message:
@@ -169,7 +177,7 @@ def initial() -> dict[str, Any]:
     import numpy as np
 
     random = np.random.default_rng(7)
-    return {name: random.standard_normal(shape, np.float32) if shape else np.array(0) for name, shape in r3d18_shapes()}
+    return {name: random.random(shape, np.float32) if shape else np.array(0) for name, shape in r3d18_shapes()}
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ class Array(flwr.app.Array):
     It bears the name of Flower's class, because that name goes over the wire.
 
     Args:
-        payload: What travels; shared, not copied: whoever made it must not change it any more.
+        payload: What travels; shared, not copied: whoever made it must not change it before it has travelled.
         stype: How the payload encodes the tensor, one of the values of `STYPES`.
     """
 
@@ -75,6 +75,14 @@ def to_arrays(record: ArrayRecord) -> dict[str, np.ndarray]:
         ValueError: If the bytes are not what the record says they are.
     """
     return {name: _decoded(_payload(array), array.stype) for name, array in record.items()}
+
+
+def copied(record: ArrayRecord) -> ArrayRecord:
+    """Returns a record whose tensors nobody else can change."""
+    copies = ArrayRecord()
+    for name, array in record.items():
+        copies[name] = Array(array.payload.copy(), array.stype) if isinstance(array, Array) else array
+    return copies
 
 
 def payload_bytes(record: ArrayRecord) -> int:

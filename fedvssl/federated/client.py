@@ -34,12 +34,12 @@ from fedvssl.federated.messages import (
     LOST_VIDEOS,
     METRICS,
     NO_HEAD,
-    PARTITION,
     READ_BY,
     ROUND,
     TRAIN_SECONDS,
     arrays_of,
     config_of,
+    identify,
     partition_of,
     scalar,
 )
@@ -63,11 +63,6 @@ def build_client_app(config: RunConfig, work_dir: Path, digests: Mapping[str, st
     app.evaluate()(client.evaluate)
     app.query()(identify)
     return app
-
-
-def identify(message: Message, context: Context) -> Message:
-    """Answers which partition this node holds."""
-    return Message(RecordDict({METRICS: MetricRecord({PARTITION: partition_of(context)})}), reply_to=message)
 
 
 class _Split:
@@ -196,8 +191,7 @@ class Client:
         head = {name: tensor for name, tensor in state.items() if copies or name not in names}
         if head:
             HeadStore(self.work_dir, partition).save(number, head, base, self.config.runtime.keep_last)
-        # The model's own memory is the next client's, too.
-        return {name: state[name].copy() for name in names}, bool(head)
+        return {name: state[name] for name in names}, bool(head)
 
     def evaluate(self, message: Message, context: Context) -> Message:
         """Measures the pretext task on this client's share of the held-out videos, with its own head."""

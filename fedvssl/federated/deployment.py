@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Context, Error, Message, MetricRecord, RecordDict
+from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
@@ -27,7 +27,7 @@ from fedvssl.data.partitioners import num_own_lists
 from fedvssl.errors import ConfigError, FedVSSLError, suggest
 from fedvssl.federated.agreement import list_digests_of, require_same_config, terms, with_terms
 from fedvssl.federated.engines.remote import RemoteGrid
-from fedvssl.federated.messages import METRICS, PARTITION, TYPED_ERROR, partition_of
+from fedvssl.federated.messages import PARTITION, TYPED_ERROR, identify
 from fedvssl.sections import DEPLOYMENT
 
 CONFIG_FILE, OPTIONS, WORK_DIR, RESUME = 'config', 'cfg-options', 'work-dir', 'resume'
@@ -139,10 +139,10 @@ def _saying_exit_code() -> Iterator[None]:
 
 
 @client_app.query()
-def identify(message: Message, context: Context) -> Message:
+def say_partition(message: Message, context: Context) -> Message:
     """Answers which partition this node holds."""
     check_node_config(context.node_config)
-    return Message(RecordDict({METRICS: MetricRecord({PARTITION: partition_of(context)})}), reply_to=message)
+    return identify(message, context)
 
 
 @client_app.train()

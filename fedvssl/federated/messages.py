@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 
 from fedvssl.errors import ConfigError
 
@@ -73,3 +73,8 @@ def partition_of(context: Context) -> int:
     if partition is None:
         raise ConfigError(f'the node has no {PARTITION!r}; start it with --node-config "{PARTITION}=0"')
     return int(partition)
+
+
+def identify(message: Message, context: Context) -> Message:
+    """Answers a query: which partition this node holds."""
+    return Message(RecordDict({METRICS: MetricRecord({PARTITION: partition_of(context)})}), reply_to=message)

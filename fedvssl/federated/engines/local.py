@@ -10,11 +10,12 @@ from contextlib import closing
 from functools import cached_property
 from typing import NoReturn
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from fedvssl.config import FederationConfig
+from fedvssl.federated.arrays import copied
 from fedvssl.federated.engines import AppFactory
 from fedvssl.federated.engines.answer import FIRST_NODE, RUN_ID, Contexts, answer
 
@@ -68,7 +69,7 @@ class LocalGrid(Grid):
             timeout: Not enforced here: nothing in the same process can stop a client.
         """
         for message in messages:
-            yield answer(self._app, self._stamped(message), self._contexts)
+            yield _kept(answer(self._app, self._stamped(message), self._contexts))
 
     def _stamped(self, message: Message) -> Message:
         """Gives a message the id that a SuperLink would give it."""
@@ -103,6 +104,14 @@ class LocalGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Not offered: this engine answers within `send_and_receive`."""
         raise NotImplementedError('the local engine answers within send_and_receive')
+
+
+def _kept(reply: Message) -> Message:
+    """Returns a reply with tensors of its own: a client may send its model's, which the next client overwrites."""
+    if not reply.has_error():
+        reply.content = RecordDict({name: copied(record) if isinstance(record, ArrayRecord) else record
+                                    for name, record in reply.content.items()})
+    return reply
 
 
 def _identify_server() -> None:

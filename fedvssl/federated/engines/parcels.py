@@ -3,12 +3,18 @@
 What a pickle holds besides arrays goes through a connection; the arrays' bytes (pickle protocol 5 lets them out of the
 stream) go into a file that both processes map. It has no name, so that nothing is left of it when they are killed, and
 lies in memory where the system has such files.
+
+The reader does not copy. It tells the writer which bytes are still in use (`Parcels.occupied`); the next parcel goes
+where there is room.
 """
 
+import itertools
 import mmap
 import os
 import pickle
 import tempfile
+import weakref
+from collections.abc import Iterable
 from multiprocessing.reduction import DupFd
 from typing import Any
 
@@ -32,16 +38,18 @@ class Parcels:
         self.descriptor = _new_file() if descriptor is None else descriptor
         self._map: mmap.mmap | None = None
         self._written: tuple[list[object], list[Span]] = ([], [])
+        self._read: list[tuple[Span, weakref.ref[np.ndarray]]] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Hands the file to a process that is being started."""
         return _attached, (DupFd(self.descriptor),)
 
-    def pack(self, content: Any, again: bool = False) -> bytes:
+    def pack(self, content: Any, occupied: Iterable[Span] = (), again: bool = False) -> bytes:
         """Writes the arrays of an object and returns the rest of it, for the other end's `unpack`.
 
         Args:
             content: Anything that can be pickled.
+            occupied: What must stay as it is: the other end's `occupied`, in its order.
             again: Whether arrays that are the very ones of the last call are still there as they were, because nobody
                 changes them and the other end does not write.
 
@@ -55,32 +63,36 @@ class Parcels:
         known, spans = self._written
         same = again and len(owners) == len(known) and all(map(lambda a, b: a is b, owners, known))
         if not same:
-            spans = self._write(views)
+            spans = self._write(views, occupied)
             self._written = (owners, spans) if again else ([], [])
         return pickle.dumps((head, spans))
 
-    def _write(self, views: list[memoryview]) -> list[Span]:
-        spans, end = [], 0
-        for view in views:
-            begin = -(-end // ALIGNMENT) * ALIGNMENT
-            end = begin + view.nbytes
-            spans.append((begin, end))
-        mapped = self._mapped(end)
-        for view, (begin, end) in zip(views, spans, strict=True):
-            mapped[begin:end] = view
+    def _write(self, views: list[memoryview], occupied: Iterable[Span]) -> list[Span]:
+        begins = list(itertools.accumulate((_aligned(view.nbytes) for view in views), initial=0))
+        begin = _first_gap(begins[-1], occupied)
+        spans = [(begin + offset, begin + offset + view.nbytes) for offset, view in zip(begins, views, strict=False)]
+        mapped = self._mapped(begin + begins[-1])
+        for view, (first, last) in zip(views, spans, strict=True):
+            mapped[first:last] = view
         return spans
 
-    def unpack(self, packed: bytes, copy: bool) -> Any:
-        """Returns the object.
+    def unpack(self, packed: bytes) -> Any:
+        """Returns the object; its arrays lie in the file, and change with the next that is packed where they are.
 
         Args:
             packed: What the other end's `pack` returned.
-            copy: Whether its arrays get memory of their own; if not, they change with the next thing that is packed.
         """
         head, spans = pickle.loads(packed)
-        mapped = memoryview(self._mapped(max((end for _, end in spans), default=0)))
-        buffers = [np.frombuffer(mapped[begin:end], np.uint8) for begin, end in spans]
-        return pickle.loads(head, buffers=[buffer.copy() for buffer in buffers] if copy else buffers)
+        begin, end = min(spans, default=(0, 0))[0], max((last for _, last in spans), default=0)
+        parcel = np.frombuffer(self._mapped(end), np.uint8, end - begin, begin)
+        self._read.append(((begin, end), weakref.ref(parcel)))
+        whole = parcel.data  # what the arrays hold on to, so that `parcel` lives as long as one of them
+        return pickle.loads(head, buffers=[whole[first - begin:last - begin] for first, last in spans])
+
+    def occupied(self) -> list[Span]:
+        """Returns where arrays lie that `unpack` returned and somebody still holds, from front to back."""
+        self._read = [(span, parcel) for span, parcel in self._read if parcel() is not None]
+        return sorted(span for span, _ in self._read)
 
     def _mapped(self, size: int) -> mmap.mmap:
         """Returns a map of at least `size` bytes; an older, smaller one lives on in the arrays that use it."""
@@ -94,7 +106,21 @@ class Parcels:
     def close(self) -> None:
         """Gives the file up; the memory is free when no array uses it any more."""
         os.close(self.descriptor)
-        self._map, self._written = None, ([], [])
+        self._map, self._written, self._read = None, ([], []), []
+
+
+def _first_gap(size: int, occupied: Iterable[Span]) -> int:
+    """Returns where the first so many free bytes begin."""
+    begin = 0
+    for first, last in occupied:
+        if begin + size <= first:
+            break
+        begin = _aligned(last)
+    return begin
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def _attached(handle: Any) -> Parcels:

@@ -63,9 +63,10 @@ class WorkerGrid(LocalGrid):
         """
         queue = deque(_Job(self._stamped(message), position) for position, message in enumerate(messages))
         total, turn, done = len(queue), 0, dict[int, Message]()
+        patience = timeout or self.timeout
         try:
             while turn < total:
-                self._dispatch(queue, turn, timeout or self.timeout)
+                self._dispatch(queue, turn, patience)
                 for job, reply in self._collect():
                     if reply is not None:
                         done[job.position] = reply
@@ -74,8 +75,9 @@ class WorkerGrid(LocalGrid):
                     else:
                         done[job.position] = Message(Error(CLIENT_LOST, '; '.join(job.lost)), reply_to=job.message)
                 while turn in done:
-                    yield done.pop(turn)
                     turn += 1
+                    self._dispatch(queue, turn, patience)  # the processes go on while the caller uses this reply
+                    yield done.pop(turn - 1)
         finally:
             for worker in self._workers:
                 if worker.job is not None:  # the caller stopped early: what is under way must not answer later
@@ -122,7 +124,8 @@ class _Worker:
             self._launch()
         job.tries += 1
         self.job, self.deadline, self._timeout = job, time.monotonic() + timeout, timeout
-        packed = self._outgoing.pack(job.message, again=True)  # the messages of a round share their tensors
+        # The messages of a round share their tensors. The answer must leave alone what is left of earlier ones.
+        packed = self._outgoing.pack((job.message, self._incoming.occupied()), again=True)
         # From a thread, because a process that does not read would block us past the deadline.
         threading.Thread(target=_send, args=(self.connection, packed), daemon=True).start()
 
@@ -141,7 +144,7 @@ class _Worker:
         """Returns the job with its reply, or without one if the process died."""
         job = self._release()
         try:
-            return job, self._incoming.unpack(self.connection.recv_bytes(), copy=True)
+            return job, self._incoming.unpack(self.connection.recv_bytes())
         except (EOFError, OSError):  # the latter if it died within its answer
             assert self._process is not None
             self._process.join()
@@ -186,10 +189,10 @@ def _serve(connection: Connection, lifeline: Connection, incoming: Parcels, outg
     app, contexts = make_app(), Contexts(num_clients)
     while True:
         try:
-            message = incoming.unpack(connection.recv_bytes(), copy=False)
+            message, occupied = incoming.unpack(connection.recv_bytes())
         except EOFError:
             return
-        connection.send_bytes(outgoing.pack(answer(app, message, contexts)))
+        connection.send_bytes(outgoing.pack(answer(app, message, contexts), occupied))
 
 
 def _die_with(lifeline: Connection) -> None:
