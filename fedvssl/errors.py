@@ -58,6 +58,12 @@ class Interrupted(KeyboardInterrupt):
     exit_code = 130
 
 
+def error_kind(exit_code: int) -> type[FedVSSLError] | None:
+    """Returns the error above that has an exit code; errors elsewhere share these codes and take other arguments."""
+    kinds = (kind for kind in FedVSSLError.__subclasses__() if kind.__module__ == __name__)
+    return next((kind for kind in kinds if kind.exit_code == exit_code), None)
+
+
 def suggest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Returns ``"; did you mean 'a' or 'b'?"`` for the names nearest to `name`, or the whole list if none is near.
 

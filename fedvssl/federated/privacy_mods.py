@@ -37,27 +37,17 @@ _TINY = 1e-150  # its square is not zero yet; added to a weight, it vanishes
 def train_mods(config: RunConfig) -> list[Mod]:
     """Returns the mods of a run's training function, outermost first: the last to see a reply is what clips it."""
     settings = config.section('federation')
-    mods: list[Mod] = [ClipWhenAsked(settings.wire_dtype)]
+    mods: list[Mod] = [clip_when_asked]
     if settings.local_dp is not None:
-        mods.append(LocalDP(settings.local_dp, config.seed, settings.wire_dtype))
+        mods.append(LocalDP(settings.local_dp, config.seed))
     return mods
 
 
-@dataclass(frozen=True)
-class ClipWhenAsked:
-    """Clips the update if the server names a norm, and says in the reply whether there was anything to clip.
-
-    Attributes:
-        wire_dtype: How tensors travel.
-    """
-
-    wire_dtype: str | None = None
-
-    def __call__(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        """Trains, then clips."""
-        if CLIPPING_NORM not in config_of(message.content):
-            return call_next(message, context)
-        return OnUpdate(adaptiveclipping_mod, self.wire_dtype)(message, context, call_next)
+def clip_when_asked(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Clips the update if the server names a norm, and says in the reply whether there was anything to clip."""
+    if CLIPPING_NORM not in config_of(message.content):
+        return call_next(message, context)
+    return OnUpdate(adaptiveclipping_mod)(message, context, call_next)
 
 
 class LocalDP:
@@ -68,11 +58,10 @@ class LocalDP:
     Args:
         settings: Norm, ε and δ of one update.
         seed: Seed of the run.
-        wire_dtype: How tensors travel; rounding comes after the noise and costs no privacy.
     """
 
-    def __init__(self, settings: LocalDPConfig, seed: int, wire_dtype: str | None = None) -> None:
-        self.settings, self.seed, self.wire_dtype = settings, seed, wire_dtype
+    def __init__(self, settings: LocalDPConfig, seed: int) -> None:
+        self.settings, self.seed = settings, seed
         self.std = 2 * settings.clipping_norm * multiplier_for(settings.epsilon, settings.delta)
 
     def __call__(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -81,7 +70,7 @@ class LocalDP:
         if self.settings.seeded_noise:
             number = int(scalar(config_of(message.content), ROUND))
             stream = rng.stream_seed(self.seed, 'local-noise', partition_of(context), number)
-        return OnUpdate(self._mod(), self.wire_dtype, lambda: flower_noise(stream))(message, context, call_next)
+        return OnUpdate(self._mod(), lambda: flower_noise(stream))(message, context, call_next)
 
     def _mod(self) -> LocalDpMod:
         """Returns Flower's mod, with a sensitivity from which its formula makes our standard deviation.
@@ -99,12 +88,10 @@ class OnUpdate:
 
     Attributes:
         mod: The mod.
-        wire_dtype: How tensors travel.
         around: Makes what the mod is to work within.
     """
 
     mod: Mod
-    wire_dtype: str | None = None
     around: Callable[[], AbstractContextManager[None]] = quiet_flower
 
     def __call__(self, message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -126,7 +113,7 @@ class OnUpdate:
         if answer.has_error():
             raise RuntimeError(answer.error.reason)
         changed = from_vector(to_arrays(arrays_of(answer.content))[_UPDATE], sent)
-        reply.content[ARRAYS] = to_record(changed, self.wire_dtype)
+        reply.content[ARRAYS] = to_record(changed)
         return reply
 
 

@@ -15,7 +15,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from fedvssl.config import FederationConfig, RunConfig
-from fedvssl.errors import BadVideosError, ConfigError, FedVSSLError, QuorumError, suggest
+from fedvssl.errors import INTERNAL_ERROR, BadVideosError, ConfigError, QuorumError, error_kind, suggest
 from fedvssl.federated.arrays import to_arrays, to_record
 from fedvssl.federated.batch_norms import BatchNorms
 from fedvssl.federated.cohort import Cohorts, Roster
@@ -293,9 +293,9 @@ class _EvaluationFailures(Hook):
 def _raise_if_hopeless(exchange: Exchange) -> None:
     """Raises the clients' own error if all of them report the same kind: trying again would repeat it."""
     codes = {failure.exit_code for failure in exchange.failures.values()}
-    kinds = [kind for kind in FedVSSLError.__subclasses__() if {kind.exit_code} == codes]
-    if kinds and not exchange.metrics:
-        raise kinds[0](_reasons(exchange))
+    kind = error_kind(codes.pop() or INTERNAL_ERROR) if len(codes) == 1 else None
+    if kind and not exchange.metrics:
+        raise kind(_reasons(exchange))
 
 
 def _reasons(exchange: Exchange) -> str:

@@ -20,7 +20,7 @@ def main() -> None:
 
     from fedvssl.config import check_types, load_config
     from fedvssl.data.partitioners import num_own_lists
-    from fedvssl.errors import ConfigError
+    from fedvssl.errors import INTERNAL_ERROR, ConfigError, FedVSSLError
     from fedvssl.federated.deployment import DATA_ROOT
     from fedvssl.federated.launch.loopback import Loopback
     from fedvssl.federated.run import check_run, num_clients
@@ -44,8 +44,12 @@ def main() -> None:
         loopback.wait_for_nodes()
         try:
             loopback.superlink.train(args.app, args.config, args.cfg_options, work_dir, args.resume)
-        finally:
-            loopback.require_all_running()  # a program that ended by itself is the better explanation
+        except FedVSSLError as error:
+            if error.exit_code in (INTERNAL_ERROR, ConfigError.exit_code):
+                # A program that ended by itself is the better explanation.
+                loopback.require_all_running()
+            raise
+        loopback.require_all_running()
 
 
 def _end_with_terminal() -> None:

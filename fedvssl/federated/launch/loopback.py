@@ -173,11 +173,14 @@ class Loopback:
         Raises:
             FedVSSLError: If one has ended by itself, or they do not all join.
         """
-        deadline = time.monotonic() + START_PATIENCE
+        joined, since = 0, time.monotonic()
         while waiting := [node.name for node in self.nodes.values() if JOINED not in node.output()]:
             self.require_all_running()
-            if time.monotonic() > deadline:
-                raise FedVSSLError(f'{", ".join(waiting)} did not join within {START_PATIENCE:g} s, see {self.logs}')
+            if len(self.nodes) - len(waiting) > joined:
+                joined, since = len(self.nodes) - len(waiting), time.monotonic()
+            if time.monotonic() > since + START_PATIENCE:
+                raise FedVSSLError(f'{", ".join(waiting)} did not join within {START_PATIENCE:g} s of the one before, '
+                                   f'see {self.logs}')
             time.sleep(0.1)
 
     def require_all_running(self) -> None:

@@ -109,7 +109,8 @@ def end(daemons: Iterable[Daemon], mark: str) -> None:
         time.sleep(0.05)
     for daemon in daemons:
         daemon.kill()
-    while left := marked(mark):  # once more, because one that was killed may just have started another
+    deadline = time.monotonic() + PATIENCE  # one that waits for a dead disk cannot be killed
+    while (left := marked(mark)) and time.monotonic() < deadline:  # one that was killed may just have started another
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedvssl.errors import ConfigError, FedVSSLError, Interrupted
+from fedvssl.errors import ConfigError, FedVSSLError, Interrupted, error_kind
 from fedvssl.federated.deployment import CONFIG_FILE, OPTIONS, RESUME, WORK_DIR
 from fedvssl.federated.launch.connection import Connection, fault
 from fedvssl.federated.launch.processes import program, quiet_environment, undisturbed
@@ -24,7 +24,7 @@ from fedvssl.federated.launch.processes import program, quiet_environment, undis
 logger = logging.getLogger('fedvssl')
 
 POLL = 1.0  # seconds
-LINK_PATIENCE = 30.0  # seconds that a SuperLink may be away before its run is given up
+LINK_PATIENCE, LINK_TRIES = 30.0, 3  # seconds, and questions, that a SuperLink may leave unanswered
 STOP_PATIENCE = 60.0  # seconds for a run to end once it was told to
 OURS = ('federation.engine', 'federation.superlink')  # overrides that say how a run is handed over, and do not travel
 FINISHED, COMPLETED, STOPPED = 'finished', 'finished:completed', 'finished:stopped'
@@ -106,12 +106,13 @@ class SuperLink:
         """
         subprocess.run([program('flwr'), 'log', run, self.connection.name, '--stream'], env=self.environment,
                        stdin=subprocess.DEVNULL, check=False)
-        heard = time.monotonic()
+        heard, unanswered = time.monotonic(), 0
         while True:  # the stream may break before the run ends
             try:
-                outcome, heard = self.outcome(run), time.monotonic()
+                outcome, heard, unanswered = self.outcome(run), time.monotonic(), 0
             except ConfigError as error:
-                if time.monotonic() > heard + LINK_PATIENCE:
+                unanswered += 1  # one question to a frozen SuperLink takes longer than the patience
+                if unanswered >= LINK_TRIES and time.monotonic() > heard + LINK_PATIENCE:
                     raise ConfigError(f'{error}; run {run} may go on there: flwr list, flwr log {run}') from error
             else:
                 if outcome.status.startswith(FINISHED):
@@ -173,7 +174,7 @@ def _raise_for(outcome: Outcome) -> None:
     if outcome.status == STOPPED:
         raise Interrupted('the run was stopped; continue it with --resume')
     match = _EXIT_CODE.search(outcome.details)
-    for kind in FedVSSLError.__subclasses__():  # further ones elsewhere share these codes, and take other arguments
-        if match and int(match['code']) == kind.exit_code and kind.__module__ == FedVSSLError.__module__:
-            raise kind(match['reason'])
+    kind = match and error_kind(int(match['code']))
+    if match and kind:
+        raise kind(match['reason'])
     raise FedVSSLError(f'the run ended as {outcome.status}: {outcome.details}')
