@@ -23,6 +23,7 @@ import numpy as np
 ALIGNMENT = 64  # bytes
 
 Span = tuple[int, int]  # begin and end within the file
+Read = tuple[Span, weakref.ref[np.ndarray]]  # where a parcel lies that was read; what lives while an array of it does
 
 
 class Parcels:
@@ -38,7 +39,7 @@ class Parcels:
         self.descriptor = _new_file() if descriptor is None else descriptor
         self._map: mmap.mmap | None = None
         self._written: tuple[list[object], list[Span]] = ([], [])
-        self._read: list[tuple[Span, weakref.ref[np.ndarray]]] = []
+        self._read: list[Read] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Hands the file to a process that is being started."""
@@ -85,14 +86,16 @@ class Parcels:
         head, spans = pickle.loads(packed)
         begin, end = min(spans, default=(0, 0))[0], max((last for _, last in spans), default=0)
         parcel = np.frombuffer(self._mapped(end), np.uint8, end - begin, begin)
-        self._read.append(((begin, end), weakref.ref(parcel)))
+        self._read = [*self._in_use(), ((begin, end), weakref.ref(parcel))]
         whole = parcel.data  # what the arrays hold on to, so that `parcel` lives as long as one of them
         return pickle.loads(head, buffers=[whole[first - begin:last - begin] for first, last in spans])
 
     def occupied(self) -> list[Span]:
         """Returns where arrays lie that `unpack` returned and somebody still holds, from front to back."""
-        self._read = [(span, parcel) for span, parcel in self._read if parcel() is not None]
-        return sorted(span for span, _ in self._read)
+        return sorted(span for span, _ in self._in_use())
+
+    def _in_use(self) -> list[Read]:
+        return [(span, parcel) for span, parcel in self._read if parcel() is not None]
 
     def _mapped(self, size: int) -> mmap.mmap:
         """Returns a map of at least `size` bytes; an older, smaller one lives on in the arrays that use it."""
