@@ -8,29 +8,34 @@ epoch is here: the unit of progress, of the log and of recovery.
                                      state.json, manifest.json
 
 Labels are withheld from the datasets, so that no mistake in a config can turn this into supervised training.
+
+With ``training.client`` it trains on the videos of one client of the federation and no others: what that client could
+learn alone.
 """
 
-import math
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from fedvssl import rng
 from fedvssl.commit import write_json
 from fedvssl.config import PhaseConfig, RunConfig, TrainingConfig, config_hash, identity
+from fedvssl.data.annotations import Video
 from fedvssl.data.dataset import build_dataset, list_digests, read_videos, without_labels
 from fedvssl.data.loader import ClipLoader
+from fedvssl.data.partitioners import build_partitions
 from fedvssl.environment import describe_environment
 from fedvssl.errors import ConfigError, DataListError
 from fedvssl.state import CentralState, RoundStore
 from fedvssl.training.hooks import Hook, Hooks
 from fedvssl.training.logging import ConsoleHook, JsonlHook
-from fedvssl.training.optimizer_state import load_optimizer_tensors, optimizer_tensors
+from fedvssl.training.monitoring import check_monitors, monitored
 from fedvssl.training.rehearsal import rehearse, require_same_classes
+from fedvssl.training.snapshot import load_snapshot, require_finite, require_finite_loss, snapshot
 from fedvssl.training.trainer import Span, Trainer, build_trainer
 
 BAD_VIDEOS_FILE = 'bad_videos.json'
@@ -45,6 +50,7 @@ def check_pretraining(config: RunConfig) -> str:
     with closing(Pretraining(config.centralised())) as job:
         for phase in filter(None, (job.train, job.test)):
             phase.dataset.check_files(job.config.data.max_bad_videos)
+        check_monitors(job.config)
         state, settings = job.state(0, {}), job.settings
         size = sum(tensor.nbytes for tensor in state.tensors.values())
         held_out = f', {len(job.test.dataset)} held out' if job.test else ''
@@ -60,7 +66,7 @@ def pretrain(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
         config: The run; its section ``federation`` is not used.
         work_dir: Where it is kept; must not hold a run unless it is to be resumed.
         resume: Whether to continue the run there.
-        hook: Side jobs; by default progress on the console and ``log.jsonl``.
+        hook: Side jobs, beside the config's monitors; by default progress on the console and ``log.jsonl``.
 
     Returns:
         The final state.
@@ -77,7 +83,7 @@ def pretrain(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
         with closing(RoundStore(work_dir, config.runtime.keep_last, about)) as store:
             store.open(who, resume)
             start = job.state(0, {})
-            return _run(job, store.restore(start) if resume else start, store, hook)
+            return _run(job, store.restore(start) if resume else start, store, monitored(config, work_dir, hook))
 
 
 def _run(job: 'Pretraining', state: CentralState, store: RoundStore, hook: Hook) -> CentralState:
@@ -91,7 +97,7 @@ def _run(job: 'Pretraining', state: CentralState, store: RoundStore, hook: Hook)
         for epoch in range(state.round + 1, epochs + 1):
             hook.before_round(epoch, job.steps)
             finished = job.run_epoch(epoch, hook)
-            _require_finite(finished)
+            require_finite(epoch, finished.tensors, finished.optimizer)
             store.commit(finished)
             state = finished
             hook.after_round(epoch, state.metrics)
@@ -109,11 +115,33 @@ def _run(job: 'Pretraining', state: CentralState, store: RoundStore, hook: Hook)
 class _Phase:
     """The videos of one phase, without their labels, and what loads them."""
 
-    def __init__(self, config: RunConfig, phase: PhaseConfig, batch_size: int, replace_bad: bool) -> None:
-        videos = without_labels(read_videos(config.data, phase.split))
-        self.dataset = build_dataset(config.data, phase, videos, replace_bad)
+    def __init__(self, config: RunConfig, phase: PhaseConfig, videos: Sequence[Video], batch_size: int,
+                 replace_bad: bool) -> None:
+        self.dataset = build_dataset(config.data, phase, without_labels(videos), replace_bad)
         self.indices = np.arange(len(videos))
         self.loader = ClipLoader(self.dataset, batch_size, config.data.workers)
+
+
+def training_videos(config: RunConfig) -> list[Video]:
+    """Returns all training videos, or, with ``training.client``, those that a federation would give that client.
+
+    Their labels are there, as a partition may be by class; who trains takes them off.
+
+    Args:
+        config: The run, as `RunConfig.centralised` gives it.
+
+    Raises:
+        ConfigError: If there is no such client, or no partition to say what is its.
+        DataListError: If the list is wrong or cannot be divided.
+    """
+    videos, client = read_videos(config.data, config.data.train.split), config.section('training').client
+    if client is None:
+        return videos
+    partitions = build_partitions(config.data, videos, config.seed)
+    if client >= len(partitions):
+        raise ConfigError(f'training.client: must be 0 to {len(partitions) - 1}, not {client}; data.partition makes '
+                          f'{len(partitions)} clients')
+    return [videos[index] for index in partitions[client]]
 
 
 class Pretraining:
@@ -132,8 +160,12 @@ class Pretraining:
     def __init__(self, config: RunConfig) -> None:
         self.config, data = config, config.data
         self.settings: TrainingConfig = config.section('training')
-        self.train = _Phase(config, data.train, data.batch_size, replace_bad=True)
-        self.test = _Phase(config, data.test, data.test_batch_size, replace_bad=False) if data.test else None
+        if self.settings.label_fraction != 1:
+            raise ConfigError(f'training.label_fraction: is {self.settings.label_fraction}, but pretraining reads no '
+                              f'labels and takes all videos; it is for tools/finetune.py')
+        self.train = _Phase(config, data.train, training_videos(config), data.batch_size, replace_bad=True)
+        self.test = _Phase(config, data.test, read_videos(data, data.test.split), data.test_batch_size,
+                           replace_bad=False) if data.test else None
         self.trainer: Trainer = build_trainer(config)
         for name, phase in (('train', self.train), ('test', self.test)):
             if phase:
@@ -156,20 +188,12 @@ class Pretraining:
 
     def state(self, epoch: int, metrics: dict[str, Any]) -> CentralState:
         """Returns a copy of everything the epoch after `epoch` needs; `metrics` are those of `epoch`."""
-        model, wrapper = self.trainer.model, self.trainer.optim_wrapper
-        return CentralState(
-            round=epoch,
-            tensors={name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()},
-            metrics=metrics,
-            optimizer=optimizer_tensors(model, wrapper.optimizer),
-            loss_scale=self.trainer.loss_scale,
-            reproducible=self._reproducible and not self.train.dataset.lost)
+        return CentralState(round=epoch, metrics=metrics, **snapshot(self.trainer),
+                            reproducible=self._reproducible and not self.train.dataset.lost)
 
     def load(self, state: CentralState) -> None:
         """Puts the run where `state` was taken."""
-        self.trainer.rearm({name: torch.from_numpy(np.array(tensor)) for name, tensor in state.tensors.items()})
-        load_optimizer_tensors(self.trainer.model, self.trainer.optim_wrapper.optimizer, state.optimizer)
-        self.trainer.loss_scale = state.loss_scale
+        load_snapshot(self.trainer, state.tensors, state.optimizer, state.loss_scale)
         self._reproducible = state.reproducible
 
     def run_epoch(self, epoch: int, hook: Hook) -> CentralState:
@@ -193,8 +217,7 @@ class Pretraining:
         batches = self.train.loader.shuffled(self.train.indices, seed, 'pretrain', epoch)
         metrics = self.trainer.fit(batches, Span((epoch - 1) / epochs, epoch / epochs, self.steps), hook, epoch)
         self.train.dataset.check_bad(self.config.data.max_bad_videos)
-        if not math.isfinite(metrics['loss']):
-            raise _diverged(f'the loss of epoch {epoch} is {metrics["loss"]}')
+        require_finite_loss(epoch, metrics['loss'])
         return metrics
 
     def _evaluate(self, test: _Phase) -> dict[str, float]:
@@ -204,16 +227,3 @@ class Pretraining:
         if not len(targets):
             raise DataListError('data.test: none of the held-out videos is readable')
         return {f'test_{key}': value for key, value in self.trainer.model.score(predictions, targets).items()}
-
-
-def _require_finite(state: CentralState) -> None:
-    """Checks what is to be committed: the last step may spoil weights after the last loss was computed."""
-    for tensors in (state.tensors, state.optimizer):
-        for name, tensor in tensors.items():
-            if not np.isfinite(tensor).all():
-                raise _diverged(f'{name} is not finite after epoch {state.round}')
-
-
-def _diverged(reason: str) -> ConfigError:
-    return ConfigError(f'training diverged: {reason}; lower the learning rate (optimizer.lr of optim_wrapper, or of '
-                       f'training.optim_wrapper if there is one)')

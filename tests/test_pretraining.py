@@ -272,7 +272,7 @@ def test_what_is_different_in_one_place(tiny_videos):
 
 def test_finetuning_takes_them_too(tiny_videos):
     config = from_dict(tiny_finetuning_values(tiny_videos, optim_wrapper=ADAMW, batch_size=8))
-    job = FineTuning(config, Hook())
+    job = FineTuning(config)
     assert type(job.trainer.optim_wrapper.optimizer).__name__ == 'AdamW' and job.train_loader.batch_size == 8
 
 
@@ -319,7 +319,7 @@ def test_a_config_without_the_section(tiny_config, tmp_path):
 
 def test_finetuning_starts_from_it(references, tiny_videos):
     state, _, work_dir = references('adamw')
-    job = FineTuning(from_dict(tiny_finetuning_values(tiny_videos)), Hook())
+    job = FineTuning(from_dict(tiny_finetuning_values(tiny_videos)))
     assert str(job.load(str(work_dir))).startswith('matched 120, missing 0, unexpected 4')
     tensors = job.trainer.model.state_dict()
     assert all(np.array_equal(tensors[name].numpy(), tensor) for name, tensor in state.tensors.items()

@@ -4,7 +4,7 @@
 #   python tools/finetune.py configs/downstream/finetune_r3d18_folder.py --pretrained work_dirs/asl24 --cfg-options \
 #       data.root=$FEDVSSL_DATA/video/asl24/clips data.annotations=../clips.csv
 # Result (one core each, 3 min, seed 7, n = 368, one run): from scratch top-1 35.6 %, top-5 75.3 %; from the backbone of
-# vcop_r3d18_folder.py, whose pretext task was not learned in its 10 rounds, top-1 26.9 %, top-5 67.4 %. Chance 4.2 %.
+# 10 rounds of VCOP, in which that was not learned, top-1 26.9 %, top-5 67.4 %. Chance 4.2 %.
 # Figures of the comparison: finetune_r3d18_folder.json beside this file.
 _base_ = ['../_base_/data/folder.py']
 model = dict(

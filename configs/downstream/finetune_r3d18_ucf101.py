@@ -1,6 +1,7 @@
 # Fine-tuning R3D-18 on UCF-101, split 1, by the published protocol: 150 epochs, 10 mid-tick clips, logits averaged.
 #   python tools/finetune.py configs/downstream/finetune_r3d18_ucf101.py --pretrained WORK_DIR \
 #       --cfg-options runtime.device=cuda
+# The mean of the three splits: --splits 1 2 3. With 10 % of the labels: training.label_fraction=0.1.
 # Needs data/ucf101/annotations.csv (scripts/prepare_ucf101.py). Result: not run.
 _base_ = [
     '../_base_/models/recognizer_r3d18.py',

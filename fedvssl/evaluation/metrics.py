@@ -33,11 +33,12 @@ def wilson_interval(correct: int, n: int, z: float = 1.959964) -> tuple[float, f
 
 
 def accuracy_report(scores: Tensor, target: Tensor) -> dict[str, float | int | list]:
-    """Returns ``top1``, its 95 % interval, ``top5``, ``mean_class``, ``n`` and, for paired comparisons, which samples
-    were right (``correct``, 0 or 1 each); arguments as `top_k_accuracy`.
+    """Returns ``top1``, its 95 % interval, ``top5``, ``mean_class``, ``n``, the class of each sample as it was
+    ``predicted`` and as it is (``target``), and, for paired comparisons, which samples were right (``correct``, 0 or 1
+    each); arguments as `top_k_accuracy`.
     """
     n = len(target)
-    top1 = top_k_accuracy(scores, target, 1)
+    top1, predicted = top_k_accuracy(scores, target, 1), scores.argmax(dim=1)
     return dict(n=n, top1=top1, top1_interval=list(wilson_interval(round(top1 * n), n)),
                 top5=top_k_accuracy(scores, target, 5), mean_class=mean_class_accuracy(scores, target),
-                correct=(scores.argmax(dim=1) == target).int().tolist())
+                predicted=predicted.tolist(), target=target.tolist(), correct=(predicted == target).int().tolist())

@@ -17,6 +17,7 @@ class Recognizer(PooledClassifier):
     """Action recognition from one or several clips of a video."""
 
     learns_labels = True
+    task = 'finetune'
 
     def describe(self, target: np.ndarray) -> Description:
         """Names the label, for videos whose target no sampler or augmentation makes."""

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from fedvssl.config import config_hash, from_dict
 from fedvssl.data.dataset import list_digests
 from fedvssl.errors import BadVideosError, CheckpointError, ConfigError, DataListError
-from fedvssl.evaluation import finetune as module
+from fedvssl.evaluation import supervised as module
 from fedvssl.evaluation.finetune import FineTuning, finetune
 from fedvssl.federated.run import federate
 from fedvssl.training.hooks import Hook
@@ -62,6 +62,11 @@ def test_the_result_file_says_it_all(scratch):
     assert last['n'] == len(last['correct']) == 8 and last['top1'] == sum(last['correct']) / 8
     assert last['top1'] <= last['top5'] <= 1 and last['mean_class'] == last['top1']  # one test video a class
     assert result['train_videos'] == 16 and result['pretrained'] is None and result['bad_videos'] == {}
+    assert (result['task'], result['n'], result['seed']) == ('finetune', 8, 7)
+    assert result['measured'] == {name: last[name] for name in ('top1', 'top5', 'mean_class')}
+    assert result['intervals']['top1'] == last['top1_interval'] and result['intervals'].keys() == {'top1', 'top5'}
+    assert sorted(last['target']) == list(range(8)) and len(last['predicted']) == 8
+    assert last['correct'] == [int(a == b) for a, b in zip(last['predicted'], last['target'], strict=True)]
     assert result['config_hash'] == config_hash(config) and result['config']['training']['epochs'] == 2
     assert result['lists'] == list_digests(config.data) != {}
     assert result['environment']['packages']['torch'] == torch.__version__
@@ -90,7 +95,7 @@ def test_the_same_config_gives_the_same_result(scratch, tmp_path):
 
 def test_a_federated_backbone_is_what_is_trained(tiny_videos, pretrained, scratch, tmp_path):
     config, record = scratch[0], Record()
-    job = FineTuning(config, Hook())
+    job = FineTuning(config)
     head = job.trainer.model.head.fc_cls.weight.clone()
     job.load(str(pretrained))
     state, tensors = job.trainer.model.state_dict(), read_weights(pretrained)
@@ -111,6 +116,8 @@ def test_best_and_last_are_both_reported(tiny_videos, tmp_path, monkeypatch):
     result = finetune(classifier(tiny_videos, epochs=7, evaluate_every=2), tmp_path, None, record)
     assert [number for number, metrics in enumerate(record.rounds, 1) if 'test_accuracy' in metrics] == [2, 4, 6, 7]
     assert (result['best']['epoch'], result['best']['top1'], result['last']['top1']) == (4, 0.5, 0.375)
+    assert [(point['epoch'], point['top1']) for point in result['curve']] == [(2, 0.25), (4, 0.5), (6, 0.5), (7, 0.375)]
+    assert result['measured']['top1'] == 0.375  # the last: the best was chosen by the test videos
 
 
 def refused(error, message, config, work_dir, pretrained=None):
