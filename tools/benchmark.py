@@ -7,6 +7,7 @@
     python tools/benchmark.py loader --out loader.json
     python tools/benchmark.py decoding --device cuda --threads 1 7 14 28 --out decoding.json
     python tools/benchmark.py partition --out partition.json
+    python tools/benchmark.py retrieval --out retrieval.json
 
 engine: what a client-round costs beyond its training steps, in CPU milliseconds of the client's process: decoding the
 message, arming the trainer, splitting the state, writing the head, encoding the reply. The time in fsync is waiting for
@@ -26,6 +27,9 @@ decoding: frames a second and CPU time of each backend, on the CPU or a GPU, by 
 whose frames carry their number, so that wrong ones are counted.
 
 partition: what each partition scheme costs on a list of 240,000 names, in CPU seconds.
+
+retrieval: the 50 nearest of 9,537 features for each of 3,783, all of 9,216 random numbers, as for UCF-101: time, CPU
+time and peak memory, against torch without chunks and scikit-learn. One to five minutes; needs fedvssl[plots].
 """
 
 import argparse
@@ -74,7 +78,11 @@ def main() -> None:
     partition.add_argument('--rows', type=int, default=240_000)
     partition.add_argument('--repeats', type=int, default=5)
     partition.set_defaults(run=run_partition)
-    for benchmark in (engine, transforms, loader, decoding, partition):
+    retrieval = benchmarks.add_parser('retrieval', help='exact search in features like those of UCF-101')
+    retrieval.add_argument('--repeats', type=int, default=3)
+    retrieval.add_argument('--threads', type=int, default=os.cpu_count(), help='default: one a core')
+    retrieval.set_defaults(run=run_retrieval)
+    for benchmark in (engine, transforms, loader, decoding, partition, retrieval):
         benchmark.add_argument('--out', type=Path, required=True, help='JSON file to write')
     args = parser.parse_args()
     if not args.out.absolute().parent.is_dir():
@@ -212,6 +220,27 @@ def run_partition(args: argparse.Namespace) -> None:
     write_json(args.out, dict(result, environment=describe_environment()))
     for scheme, seconds in result['cpu_seconds'].items():
         print(f'{scheme}: median {seconds["median"]:.2f} CPU-s ({seconds["min"]:.2f} to {seconds["max"]:.2f})')
+
+
+def run_retrieval(args: argparse.Namespace) -> None:
+    """Measures the search behind retrieval and kNN."""
+    from fedvssl.benchmarks.search import measure_search
+    from fedvssl.commit import write_json
+
+    result = measure_search(args.repeats, args.threads, print_search)
+    write_json(args.out, result)
+    for bar in result['bars']:
+        print(f'ours, {bar["quantity"]}: {bar["measured"]:.2f}, wanted {bar["at_most"]:g}'
+              f'{"" if bar["met"] else ", MISSED"}')
+    load = result['load_average']
+    print(f'load average meanwhile: {load["min"]:.1f} to {load["max"]:.1f} on {os.cpu_count()} cores')
+
+
+def print_search(name: str, figures: dict[str, Any]) -> None:
+    """Prints what one search costs."""
+    wall, cost, memory = (figures[key] for key in ('wall_s', 'cpu_s', 'peak_memory_gb'))
+    print(f'{name}: median {wall["median"]:.1f} s ({wall["min"]:.1f} to {wall["max"]:.1f}), {cost["median"]:.1f} '
+          f'CPU-s, peak {memory["median"]:.2f} GB; {100 * figures["same_places"]:.4f} % of the neighbours as ours')
 
 
 if __name__ == '__main__':
