@@ -9,6 +9,7 @@ from fedvssl.models.augments.patches import PastePatches  # noqa: E402
 from fedvssl.models.backbones.r2plus1d import R2Plus1D18  # noqa: E402
 from fedvssl.models.backbones.r3d import R3D18  # noqa: E402
 from fedvssl.models.base import ClipClassifier, VideoModel, build_model  # noqa: E402
+from fedvssl.models.linear_probe import LinearProbe, LinearProbeHead  # noqa: E402
 from fedvssl.models.preprocessor import ClipPreprocessor  # noqa: E402
 from fedvssl.models.pretext.ctp import CtP, CtPHead  # noqa: E402
 from fedvssl.models.pretext.moco import MoCo, MoCoHead  # noqa: E402
@@ -18,5 +19,5 @@ from fedvssl.models.pretext.vcop import VCOP, VCOPHead  # noqa: E402
 from fedvssl.models.recognizer import Recognizer  # noqa: E402
 
 __all__ = ['R3D18', 'VCOP', 'BatchHueSaturation', 'ClipClassifier', 'ClipPreprocessor', 'CtP', 'CtPHead',
-           'DynamicBrightness', 'DynamicContrast', 'MoCo', 'MoCoHead', 'PastePatches', 'R2Plus1D18', 'Recognizer',
-           'Rot3D', 'Rotate90', 'Speed', 'VCOPHead', 'VideoModel', 'build_model']
+           'DynamicBrightness', 'DynamicContrast', 'LinearProbe', 'LinearProbeHead', 'MoCo', 'MoCoHead', 'PastePatches',
+           'R2Plus1D18', 'Recognizer', 'Rot3D', 'Rotate90', 'Speed', 'VCOPHead', 'VideoModel', 'build_model']
