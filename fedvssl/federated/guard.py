@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ MOST_METRIC = 1e100  # a sum of such numbers is still finite
 # What lines of the log say themselves.
 RESERVED = frozenset({'event', 'time', 'round', 'step', 'client', 'attempt', 'failure', 'phase', 'bytes_down',
                       'bytes_up', 'clients', 'failures', 'seconds', 'epsilon', 'delta', 'clipped', 'clipping_norm',
-                      'noise_std'})
+                      'noise_std', 'monitor'})
 
 
 class Failure(NamedTuple):
@@ -120,8 +121,11 @@ class Guard:
         metrics = {name: float(scalar(record, name)) for name in record}
         exchange.metrics[partition] = metrics
         sent = 0 if self.expected is None else payload_bytes(self.expected)  # as much as came back, or it would not do
-        travelled = dict(bytes_down=sent, bytes_up=sent)
-        self.hook.after_step(exchange.round, dict(client=partition, attempt=exchange.attempt, **travelled, **metrics))
+        told = dict(client=partition, attempt=exchange.attempt, bytes_down=sent, bytes_up=sent, **metrics)
+        if self.expected is not None:
+            self.hook.after_reply(exchange.round, told, partial(to_arrays, self.expected),
+                                  partial(to_arrays, arrays_of(reply.content)))
+        self.hook.after_step(exchange.round, told)
 
     def _fault(self, reply: Message, partition: int) -> str | None:
         """Returns why a reply must not count, or None."""

@@ -27,6 +27,7 @@ from fedvssl.sections import DEPLOYMENT
 from fedvssl.state import FederatedState, RoundStore
 from fedvssl.training.hooks import Hook, Hooks
 from fedvssl.training.logging import ConsoleHook, JsonlHook
+from fedvssl.training.monitoring import check_monitors, monitored
 from fedvssl.training.rehearsal import rehearse, require_same_classes
 from fedvssl.training.trainer import build_trainer
 
@@ -49,6 +50,7 @@ def check_run(config: RunConfig) -> str:
     build_cohorts(settings, config.seed, data.num_clients)
     state = initial_state(config, build_strategy(settings))
     _rehearse(config, build_trainer(config).model, data.datasets)
+    check_monitors(config)
     shared = sum(tensor.nbytes for tensor in state.tensors.values())
     return (f'ok: {data}, {settings.rounds} rounds of {settings.clients_per_round} clients, '
             f'{len(state.tensors)} tensors ({shared / 1e6:.2f} MB) travel each way, config {config_hash(config)[:12]}')
@@ -70,7 +72,7 @@ def federate(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
         config: The run.
         work_dir: Where it is kept; must not hold a run unless it is to be resumed.
         resume: Whether to continue the run there.
-        hook: Side jobs; by default progress on the console and ``log.jsonl``.
+        hook: Side jobs, beside the config's monitors; by default progress on the console and ``log.jsonl``.
 
     Returns:
         The final state.
@@ -116,7 +118,8 @@ def prepared(config: RunConfig, work_dir: Path, resume: bool = False,
     with closing(RoundStore(work_dir, config.runtime.keep_last, about)) as store:
         store.open(identity(config) | data.digests, resume)
         state = store.restore(start) if resume else start
-        yield Server(settings, strategy, cohorts, state, store, hook or default_hook(work_dir),
+        yield Server(settings, strategy, cohorts, state, store,
+                     monitored(config, work_dir, hook or default_hook(work_dir)),
                      config.data.max_bad_videos, data.tested, data.sizes), data.digests
 
 

@@ -14,6 +14,7 @@ from fedvssl.errors import StorageError
 from fedvssl.training.hooks import Hook, Metrics
 
 SHOWN = ('clients', 'loss', 'accuracy', 'lr', 'epsilon')  # and what was measured on held-out videos
+MONITORED = ('chance', 'feature_std', 'rankme', 'centred_rank', 'knn', 'update_norm', 'update_cosine')
 
 
 class ConsoleHook(Hook):
@@ -33,7 +34,7 @@ class ConsoleHook(Hook):
     def before_run(self, info: Metrics) -> None:
         """Shows what runs, and starts the bar."""
         self._rounds, self._begun, self._first = info['rounds'], time.monotonic(), info['first_round']
-        self.console.print('  '.join(f'{key}={value}' for key, value in info.items()), soft_wrap=True)
+        self.console.print('  '.join(f'{key}={_short(value)}' for key, value in info.items()), soft_wrap=True)
         if self.console.is_terminal:
             columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                        TimeRemainingColumn())
@@ -58,7 +59,8 @@ class ConsoleHook(Hook):
         done = number - self._first + 1
         left = (time.monotonic() - self._begun) / done * (self._rounds - number)
         measured = sorted(key for key in metrics if key.startswith('test_') and not key.endswith('num-examples'))
-        shown = '  '.join(f'{key} {_short(metrics[key])}' for key in (*SHOWN, *measured) if key in metrics)
+        values = {**metrics, **metrics.get('monitor', {})}
+        shown = '  '.join(f'{key} {_short(values[key])}' for key in (*SHOWN, *measured, *MONITORED) if key in values)
         self.console.print(f'{self.unit} {number}/{self._rounds}  {shown}  eta {_clock(left)}', soft_wrap=True)
         if self._progress:
             self._progress.update(self._run, completed=number)

@@ -1,5 +1,8 @@
 """One sample through everything before a run: what would fail at the first step, or train on something else."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -9,6 +12,7 @@ from fedvssl.data.loader import collate
 from fedvssl.data.sampling import Sampler
 from fedvssl.errors import ConfigError, FedVSSLError
 from fedvssl.models import ClipClassifier, VideoModel
+from fedvssl.models.preprocessor import BatchAugment
 
 
 def rehearse(model: VideoModel, dataset: ClipDataset, seed: int, key: str) -> None:
@@ -69,10 +73,18 @@ def require_same_classes(train: ClipDataset, test: ClipDataset) -> None:
                           f'the same')
 
 
+def target_classes(augments: Sequence[BatchAugment], sampler: Sampler) -> Sequence | None:
+    """Returns the classes of whatever makes the pretext target; None where it is no class, or each sample its own."""
+    return getattr(_target_maker(augments, sampler), 'classes', None)
+
+
+def _target_maker(augments: Sequence[BatchAugment], sampler: Sampler) -> Any:
+    return next((maker for maker in (*reversed(augments), sampler) if hasattr(maker, 'classes')), None)
+
+
 def _require_outputs(predictions: Tensor, sampler: Sampler, model: VideoModel, key: str) -> None:
     """Checks that a classifier has one output for each class of whoever makes the target."""
-    makers = [*reversed(model.data_preprocessor.augments), sampler]
-    maker = next((maker for maker in makers if hasattr(maker, 'classes')), None)
+    maker = _target_maker(model.data_preprocessor.augments, sampler)
     if maker is None or not isinstance(model, ClipClassifier) or predictions.shape[1] == len(maker.classes):
         return
     raise ConfigError(f'model.head: has {predictions.shape[1]} outputs, {type(maker).__name__} of {key} makes '

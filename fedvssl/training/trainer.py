@@ -13,6 +13,7 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor
+from torch.optim import Optimizer
 
 from fedvssl.config import RunConfig
 from fedvssl.data.loader import Batch
@@ -70,6 +71,7 @@ class Trainer:
             self.optim_wrapper = build_optim_wrapper(self.model, dict(optim_wrapper))
         except (TypeError, ValueError, KeyError) as error:
             raise ConfigError(f'optim_wrapper: cannot build it: {error}') from error
+        _leave_out_frozen(self.optim_wrapper.optimizer)
         self._initial_scale = self.loss_scale
         self._base_lrs = [group['lr'] for group in self.optim_wrapper.optimizer.param_groups]
 
@@ -156,6 +158,14 @@ class Trainer:
         if not predictions:  # no video was readable: that is for the caller to report
             return torch.empty(0), torch.empty(0, dtype=torch.int64)
         return torch.cat(predictions), torch.cat(targets)
+
+
+def _leave_out_frozen(optimizer: Optimizer) -> None:
+    """Takes parameters without gradients away from an optimiser, which mmengine gives it all unless told how to treat
+    some: whether weight decay or momentum reaches those is not to depend on the optimiser.
+    """
+    for group in optimizer.param_groups:
+        group['params'] = [parameter for parameter in group['params'] if parameter.requires_grad]
 
 
 def build_trainer(config: RunConfig) -> Trainer:

@@ -71,7 +71,7 @@ def test_a_policy_that_leaves_nothing_is_refused(tiny_videos):
                                             ('local_statistics', 'running statistics of batch norms')])
 def test_a_run_without_batch_norms_can_be_finetuned_from(tiny_config, tiny_videos, tmp_path, bn, stayed):
     state = federate(tiny_config(rounds=1, strategy=dict(type='FedVSSL', bn=bn)), tmp_path, hook=Hook())
-    job = FineTuning(from_dict(tiny_finetuning_values(tiny_videos)), Hook())
+    job = FineTuning(from_dict(tiny_finetuning_values(tiny_videos)))
     before = {name: tensor.clone() for name, tensor in job.trainer.model.state_dict().items()}
     report = job.load(str(tmp_path))
     job.close()
