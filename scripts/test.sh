@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # Sets everything up and runs the tests. Arguments go to pytest.
 source "$(dirname "${BASH_SOURCE[0]}")/_install.sh"
-install "[dev,ray]"
+install "[dev,plots,ray]"
 exec .venv/bin/python -m pytest "$@"

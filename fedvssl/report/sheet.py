@@ -90,7 +90,7 @@ def contact_sheet(header: Sequence[str], blocks: Sequence[Block]) -> np.ndarray:
         RGB, uint8 (H, W, 3).
     """
     labels = [row.label for block in blocks for row in block.rows]
-    gutter = max((_text_width(label) + PAD for label in labels if label), default=0)
+    gutter = max((text_width(label) + PAD for label in labels if label), default=0)
     room = MAX_WIDTH - 2 * MARGIN - 2 * PAD - gutter
     layouts = [[_lay_out(row, room) for row in block.rows] for block in blocks]
     widths = [_row_width(row, layout) for block, block_layouts in zip(blocks, layouts, strict=True)
@@ -101,7 +101,7 @@ def contact_sheet(header: Sequence[str], blocks: Sequence[Block]) -> np.ndarray:
               for block, block_layouts in zip(blocks, layouts, strict=True)]
     space = np.full((MARGIN, parts[0].shape[1], 3), PAPER, np.uint8)
     column = np.concatenate([space, *(array for part in parts for array in (part, space))])
-    return _framed(column, 0, MARGIN, PAPER)
+    return framed(column, 0, MARGIN, PAPER)
 
 
 def _lay_out(row: Row, room: int) -> Layout:
@@ -117,7 +117,7 @@ def _text_panel(lines: Sequence[str], inner: int) -> np.ndarray:
     """Returns the header: its first line in ink, the others fainter."""
     rows = [_text_row(part, inner, INK if number == 0 else FAINT, PAPER)
             for number, line in enumerate(lines) for part in wrapped(line, inner)]
-    return _framed(np.concatenate(rows), 0, PAD, PAPER)
+    return framed(np.concatenate(rows), 0, PAD, PAPER)
 
 
 def _block_panel(block: Block, layouts: Sequence[Layout], gutter: int, inner: int) -> np.ndarray:
@@ -127,9 +127,9 @@ def _block_panel(block: Block, layouts: Sequence[Layout], gutter: int, inner: in
         tiles = draw_row(row, layout)
         canvas = np.full((tiles.shape[0] + GAP, inner, 3), PANEL, np.uint8)
         canvas[GAP:, gutter:gutter + tiles.shape[1]] = tiles
-        _put_text(canvas, row.label, 0, GAP + (tiles.shape[0] - LINE_HEIGHT) // 2, INK)
+        put_text(canvas, row.label, 0, GAP + (tiles.shape[0] - LINE_HEIGHT) // 2, INK)
         rows.append(canvas)
-    return _framed(np.concatenate(rows), PAD, PAD, PANEL)
+    return framed(np.concatenate(rows), PAD, PAD, PANEL)
 
 
 def _caption_rows(block: Block, layouts: Sequence[Layout], inner: int) -> list[np.ndarray]:
@@ -167,7 +167,7 @@ def draw_boxes(tile: np.ndarray, boxes: np.ndarray) -> None:
         cv2.rectangle(tile, (x1, y1), (x2 - 1, y2 - 1), color, 1)
 
 
-def _framed(picture: np.ndarray, vertical: int, horizontal: int, color: Color) -> np.ndarray:
+def framed(picture: np.ndarray, vertical: int, horizontal: int, color: Color) -> np.ndarray:
     """Returns the picture with a border of a colour around it."""
     height, width = picture.shape[:2]
     canvas = np.full((height + 2 * vertical, width + 2 * horizontal, 3), color, np.uint8)
@@ -177,16 +177,17 @@ def _framed(picture: np.ndarray, vertical: int, horizontal: int, color: Color) -
 
 def _text_row(text: str, inner: int, color: Color, background: Color) -> np.ndarray:
     canvas = np.full((LINE_HEIGHT, inner, 3), background, np.uint8)
-    _put_text(canvas, text, 0, 0, color)
+    put_text(canvas, text, 0, 0, color)
     return canvas
 
 
-def _put_text(canvas: np.ndarray, text: str, x: int, y: int, color: Color) -> None:
+def put_text(canvas: np.ndarray, text: str, x: int, y: int, color: Color) -> None:
     """Writes one line of text, whose top is at y."""
     cv2.putText(canvas, text, (x, y + LINE_HEIGHT - 5), FONT, FONT_SCALE, color, 1, cv2.LINE_AA)
 
 
-def _text_width(text: str) -> int:
+def text_width(text: str) -> int:
+    """Returns the width of one line of text, px."""
     return cv2.getTextSize(text, FONT, FONT_SCALE, 1)[0][0]
 
 
@@ -195,18 +196,18 @@ def wrapped(text: str, width: int) -> list[str]:
     lines = ['']
     for word in text.split(' '):
         longer = f'{lines[-1]} {word}' if lines[-1] else word
-        if _text_width(longer) <= width:
+        if text_width(longer) <= width:
             lines[-1] = longer
         else:
-            lines.append(_shortened(word, width))
+            lines.append(shortened(word, width))
     return [line for line in lines if line]
 
 
-def _shortened(word: str, width: int) -> str:
-    """Returns a word that fits: the whole, or dots and its end, which tells a path from its neighbours."""
-    if _text_width(word) <= width:
+def shortened(word: str, width: int) -> str:
+    """Returns a word that fits `width` px: the whole, or dots and its end, which tells a path from its neighbours."""
+    if text_width(word) <= width:
         return word
-    begin = next((i for i in range(1, len(word)) if _text_width('...' + word[i:]) <= width), len(word))
+    begin = next((i for i in range(1, len(word)) if text_width('...' + word[i:]) <= width), len(word))
     return '...' + word[begin:]
 
 
