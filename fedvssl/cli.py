@@ -20,11 +20,16 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def config_parser(description: str) -> argparse.ArgumentParser:
     """Returns a parser with what every tool that reads a config takes."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_config_options(parser)
+    return parser
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Gives a parser, or that of a subcommand, what every tool that reads a config takes."""
     parser.add_argument('config', help='config file (.py)')
     parser.add_argument('--work-dir', help='where results go (default: work_dirs/<name of the config>)')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
                         help='override config values, e.g. federation.strategy.alpha=0.5 data.root=/my/videos')
-    return parser
 
 
 def run_parser(description: str) -> argparse.ArgumentParser:
@@ -105,8 +110,8 @@ def stopping_on_signals() -> Iterator[None]:
     """Turns SIGINT and SIGTERM into `Interrupted`, wherever the program is; a commit under way is atomic anyway."""
 
     def stop(number: int, frame: object) -> None:
-        raise Interrupted(f'{signal.Signals(number).name}: stopped; pretraining continues from its last '
-                          f'finished round with --resume; run other tools again')
+        raise Interrupted(f'{signal.Signals(number).name}: stopped; what trains continues from its last finished '
+                          f'round or epoch with --resume; run other tools again')
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

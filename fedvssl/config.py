@@ -29,7 +29,8 @@ from fedvssl.sections import (
 )
 
 __all__ = ['DataConfig', 'DecodeConfig', 'FederationConfig', 'PhaseConfig', 'RunConfig', 'RuntimeConfig',
-           'TrainingConfig', 'check_types', 'config_hash', 'differences', 'from_dict', 'identity', 'load_config']
+           'TrainingConfig', 'check_types', 'config_hash', 'differences', 'from_dict', 'identity', 'load_config',
+           'parse_section', 'read_config']
 
 
 def load_config(file: str | Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
@@ -42,6 +43,19 @@ def load_config(file: str | Path, overrides: Mapping[str, Any] | None = None) ->
     Raises:
         ConfigError: For anything wrong with it, naming the key and what would have been accepted.
     """
+    return from_dict(read_config(file, overrides))
+
+
+def read_config(file: str | Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Returns what a config file says, bases and overrides included, as plain dictionaries; nothing is validated.
+
+    Args:
+        file: A ``.py`` config.
+        overrides: Dotted keys to values.
+
+    Raises:
+        ConfigError: If there is no such file, or it cannot be executed.
+    """
     from mmengine.config import Config
 
     path = Path(file)
@@ -52,7 +66,7 @@ def load_config(file: str | Path, overrides: Mapping[str, Any] | None = None) ->
         cfg.merge_from_dict(_replacing_parts(cfg.to_dict(), overrides or {}))
     except Exception as error:  # the file is Python: anything can happen in it
         raise ConfigError(f'{path}: cannot be read as a config: {type(error).__name__}: {error}') from error
-    return from_dict(cfg.to_dict())
+    return cfg.to_dict()
 
 
 def _replacing_parts(cfg: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,15 +104,24 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
         values['federation'] = {**values['federation'], 'strategy': strategy}
     dataset = values.pop('dataset', None)
     if dataset is not None and isinstance(values.setdefault('data', {}), Mapping):
-        values['data'] = _parse(DatasetConfig, dataset, 'dataset').beneath(values['data'])
-    return _parse(RunConfig, values, '')
+        values['data'] = parse_section(DatasetConfig, dataset, 'dataset').beneath(values['data'])
+    return parse_section(RunConfig, values, '')
 
 
 _RENAMED = {'data.backend': 'data.decode.backend'}
 
 
-def _parse(section: type, values: Any, path: str) -> Any:
-    """Builds dataclass `section` from a mapping, checking names and types; `path` is the dotted key so far."""
+def parse_section(section: type, values: Any, path: str) -> Any:
+    """Builds a dataclass from plain values, checking names and types.
+
+    Args:
+        section: The dataclass.
+        values: What the config says.
+        path: The dotted key of it, for messages; empty at the top.
+
+    Raises:
+        ConfigError: Naming the key.
+    """
     require(isinstance(values, Mapping), path or 'config', f'must be a dict, not {values!r}')
     hints = get_type_hints(section)
     for key in values:
@@ -123,7 +146,7 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
             return None
         hint = next(option for option in get_args(hint) if option is not type(None))
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return _parse(hint, value, key)
+        return parse_section(hint, value, key)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint is list and isinstance(value, tuple):
@@ -146,8 +169,8 @@ def identity(section: Any) -> dict[str, Any]:
     """Returns a config (or a section) as plain JSON values, without the fields that cannot change a result."""
     result = {}
     for spec in dataclasses.fields(section):
-        if spec.metadata.get('hashed', True):
-            value = getattr(section, spec.name)
+        value, hashed = getattr(section, spec.name), spec.metadata.get('hashed', True)
+        if hashed is True or hashed and value != spec.default:
             result[spec.name] = identity(value) if dataclasses.is_dataclass(value) else value
     return json.loads(json.dumps(result))
 
@@ -190,6 +213,8 @@ def check_types(config: RunConfig) -> None:
             _check(phase.sampler, registry.SAMPLERS, f'data.{name}.sampler')
             for index, transform in enumerate(phase.transforms):
                 _check(transform, registry.TRANSFORMS, f'data.{name}.transforms[{index}]')
+    for index, monitor in enumerate(config.monitors):
+        _check(monitor, registry.MONITORS, f'monitors[{index}]')
     if federation is not None:
         _check(federation.strategy, registry.STRATEGIES, 'federation.strategy')
     if training is not None and training.optim_wrapper is not None:

@@ -27,6 +27,7 @@ SCHEDULES = _child('parameter scheduler', root.PARAM_SCHEDULERS, 'fedvssl.traini
 SAMPLERS = Registry('clip sampler', scope=SCOPE, locations=['fedvssl.data'])
 PARTITIONERS = Registry('partitioner', scope=SCOPE, locations=['fedvssl.data'])
 STRATEGIES = Registry('strategy', scope=SCOPE, locations=['fedvssl.federated'])
+MONITORS = Registry('monitor', scope=SCOPE, locations=['fedvssl.evaluation.monitors', 'fedvssl.federated.updates'])
 
 
 def build(registry: Registry, cfg: Mapping[str, Any], key: str, **arguments: Any) -> Any:

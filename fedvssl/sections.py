@@ -10,6 +10,8 @@ from fedvssl.errors import ConfigError, suggest
 
 # Fields that may differ between a run and its continuation: they cannot change a result.
 UNHASHED = {'hashed': False}
+# Fields that came later: a config that leaves them at their default keeps the hash it had before.
+HASHED_IF_SET = {'hashed': 'if set'}
 
 DEPLOYMENT = 'deployment'  # the engine whose processes Flower's SuperLink and SuperNodes start
 ENGINES = ('local', 'ray', DEPLOYMENT)
@@ -184,12 +186,84 @@ class TrainingConfig:
     optim_wrapper: dict | None = field(default=None, metadata=UNHASHED)
     schedule: dict | None = field(default=None, metadata=UNHASHED)
     batch_size: int | None = field(default=None, metadata=UNHASHED)
+    client: int | None = field(default=None, metadata=HASHED_IF_SET)  # train.py: only what data.partition gives it
+    label_fraction: float = field(default=1.0, metadata=HASHED_IF_SET)  # of each class's training videos
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, 'training.epochs', f'must be at least 1, not {self.epochs}')
         require(self.batch_size is None or self.batch_size >= 1, 'training.batch_size',
                  f'must be at least 1, not {self.batch_size}')
         require(self.evaluate_every >= 1, 'training.evaluate_every', f'must be at least 1, not {self.evaluate_every}')
+        require(self.client is None or self.client >= 0, 'training.client',
+                f'is the number of a client, from 0, or None for all videos, not {self.client}')
+        require(0 < self.label_fraction <= 1, 'training.label_fraction',
+                f'is a share above 0 and up to 1 (0.1 for 10 %), not {self.label_fraction}')
+
+
+@dataclass(frozen=True)
+class CachedLinearConfig:
+    """The linear probe on features that are extracted once; the defaults are the protocol ``cached``."""
+
+    epochs: int = 100
+    batch_size: int = 256
+    learning_rates: list = field(default_factory=lambda: [0.1, 1.0, 10.0, 30.0])  # of a batch of 256; a single one: taken
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    held_out: float = 0.1  # share of each class's training videos that chooses the learning rate
+
+    def __post_init__(self) -> None:
+        for name in ('epochs', 'batch_size'):
+            require(getattr(self, name) >= 1, f'evaluation.linear.{name}',
+                    f'must be at least 1, not {getattr(self, name)}')
+        rates = self.learning_rates
+        require(len(rates) > 0 and all(map(_is_positive, rates)), 'evaluation.linear.learning_rates',
+                f'must be positive numbers, at least one, not {rates!r}')
+        require(len(set(rates)) == len(rates), 'evaluation.linear.learning_rates', f'has one twice: {rates!r}')
+        require(0 <= self.momentum < 1, 'evaluation.linear.momentum', f'is in [0, 1), not {self.momentum}')
+        require(0 <= self.weight_decay < math.inf, 'evaluation.linear.weight_decay',
+                f'must be 0 or more, not {self.weight_decay}')
+        require(0 < self.held_out < 1, 'evaluation.linear.held_out',
+                f'is a share above 0 and below 1, not {self.held_out}')
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What ``tools/evaluate.py`` does differently from the published protocols; results state theirs in full.
+
+    None is as published: kNN with (200, 0.1) and (20, 0.07), retrieval at 1, 5, 10, 20, 50. Where the gallery is
+    smaller than a published k, all of it is taken, and said; a k that is asked for here must fit.
+    """
+
+    knn: list | None = None  # pairs (k, temperature)
+    recall_at: list | None = None  # retrieval: the k of R@k
+    retrieval_pool: list = field(default_factory=lambda: [2, 3, 3])  # frames, height, width of the pooled feature maps
+    linear: CachedLinearConfig = field(default_factory=CachedLinearConfig)
+
+    def __post_init__(self) -> None:
+        for name in ('knn', 'recall_at'):
+            value = getattr(self, name)
+            require(value is None or len(value) > 0, f'evaluation.{name}',
+                    'must not be empty; leave it out for the published one')
+        for pair in self.knn or []:
+            valid = isinstance(pair, list | tuple) and len(pair) == 2 and _is_count(pair[0]) and _is_positive(pair[1])
+            require(valid, 'evaluation.knn', f'must be pairs of a k of at least 1 and a positive temperature, such as '
+                                             f'[(20, 0.07)]; {pair!r} is not')
+        for k in self.recall_at or []:
+            require(_is_count(k), 'evaluation.recall_at',
+                    f'must be integers of at least 1, such as [1, 5]; {k!r} is not')
+        for name, counts in (('knn', [k for k, _ in self.knn or []]), ('recall_at', self.recall_at or [])):
+            twice = sorted({k for k in counts if counts.count(k) > 1})
+            require(not twice, f'evaluation.{name}', f'k = {twice} is there twice; results are named by their k')
+        require(len(self.retrieval_pool) == 3 and all(map(_is_count, self.retrieval_pool)), 'evaluation.retrieval_pool',
+                f'must be three integers of at least 1 (frames, height, width), not {self.retrieval_pool!r}')
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 @dataclass(frozen=True)
@@ -221,6 +295,8 @@ class RunConfig:
     federation: FederationConfig | None = None
     training: TrainingConfig | None = None
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    monitors: list = field(default_factory=list, metadata=UNHASHED)  # what to measure meanwhile
+    evaluation: EvaluationConfig | None = field(default=None, metadata=UNHASHED)
 
     def section(self, name: str) -> Any:
         """Returns an optional section that the calling tool needs.
@@ -245,13 +321,16 @@ class RunConfig:
     def centralised(self) -> 'RunConfig':
         """Returns what training in one place sees: its own optimiser, schedule and batch size; no clients.
 
+        Where it is one client's place (``training.client``), it keeps the partition that says which videos these are.
+
         Raises:
             ConfigError: If there is no section `training`.
         """
         training: TrainingConfig = self.section('training')
         return dataclasses.replace(
             self,
-            data=dataclasses.replace(self.data, partition=None, batch_size=training.batch_size or self.data.batch_size),
+            data=dataclasses.replace(self.data, partition=None if training.client is None else self.data.partition,
+                                     batch_size=training.batch_size or self.data.batch_size),
             optim_wrapper=self.optim_wrapper if training.optim_wrapper is None else training.optim_wrapper,
             schedule=self.schedule if training.schedule is None else training.schedule,
             federation=None,

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from fedvssl.compare.loading import load_comparison
+from fedvssl.compare.plan import plan
 from fedvssl.config import check_types, differences, identity, load_config
 from fedvssl.models import PastePatches, build_model
 
 ROOT = Path(__file__).parent.parent
-LEAVES = sorted(file for file in (ROOT / 'configs').rglob('*.py') if '_base_' not in file.parts)
+COMPARISONS = sorted([*(ROOT / 'configs/compare').glob('*.py'), ROOT / 'configs/demo/compare.py'])
+LEAVES = sorted(file for file in (ROOT / 'configs').rglob('*.py')
+                if '_base_' not in file.parts and file not in COMPARISONS)
 PIECES = sorted(file for file in (ROOT / 'configs/_base_').rglob('*.py'))
 
 
@@ -19,6 +23,22 @@ def test_leaf(file):
     assert config.federation or config.training
     header = file.read_text().split('_base_ =')[0]
     assert header.startswith('#') and f'{file.relative_to(ROOT)}' in header
+
+
+@pytest.mark.parametrize('file', COMPARISONS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_comparison(file, tmp_path):
+    """All jobs can be planned; a list of as many videos as it takes stands in for the data."""
+    (tmp_path / 'clips').mkdir()
+    rows = [f'{person}{index}.mp4,{index},{split},{person}' for index in range(8)
+            for split, person in (('train', 'jack'), ('test', 'tom'))]
+    (tmp_path / 'clips.csv').write_text('\n'.join(['path,label,split,subject', *rows]))
+    comparison = load_comparison(file).only(None, [7])
+    options = {'data.root': str(tmp_path / 'clips'), 'data.annotations': '../clips.csv'}
+    planned = plan(comparison, tmp_path / 'out', options)
+    assert sum(job.is_evaluation for job in planned.jobs) >= 2 * len(comparison.settings)
+    assert len({budget.epochs for name, budget in planned.budgets.items() if budget.fair != budget.epochs}) == 0
+    header = file.read_text().split('seeds =')[0]
+    assert f'tools/compare.py {file.relative_to(ROOT)}' in header
 
 
 def test_the_published_geometry_and_recipe():

@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parent.parent / 'fedvssl'
 ORDER = [['errors', 'findings'], ['sections'],
          ['compat', 'registry', 'rng', 'commit', 'config', 'environment', 'installation'],
          ['cli'], ['video'], ['data'], ['models'],
-         ['training'], ['weights'], ['state'], ['federated', 'evaluation', 'pretraining'], ['report', 'benchmarks']]
+         ['training'], ['weights'], ['state'], ['federated', 'evaluation', 'pretraining'], ['report', 'benchmarks'],
+         ['compare']]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 
 

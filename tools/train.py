@@ -6,6 +6,7 @@
         --resume
 
 Needs a section training (epochs, and optim_wrapper, schedule, batch_size where they differ from the federated run's).
+With training.client=K it trains on the videos that the federation would give client K (from 0), and no others.
 Writes rounds/round-NNNNNN (one commit per epoch, the newest linked as rounds/latest), log.jsonl and config.json. Exit
 codes: 0 ok, 1 internal error, 2 config, 3 data list, 4 too many bad videos, 6 storage, 7 checkpoint refused, 130
 interrupted.

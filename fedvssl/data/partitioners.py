@@ -280,7 +280,7 @@ def build_held_out(data: DataConfig, train: Sequence[Video], test: Sequence[Vide
 
 def _partitioner(data: DataConfig) -> Partitioner:
     if data.partition is None:
-        raise ConfigError('data.partition: federated training needs it and the config does not have it')
+        raise ConfigError('data.partition: it says which videos each client has, and the config does not have it')
     try:
         return build(PARTITIONERS, data.partition, 'data.partition')
     except DataListError as error:

@@ -14,7 +14,6 @@ from fedvssl.commit import write_commit
 from fedvssl.config import from_dict
 from fedvssl.evaluation.finetune import FineTuning
 from fedvssl.models.backbones.r3d import R3D18
-from fedvssl.training.hooks import Hook
 from fedvssl.weights.layouts import find_layout
 from tests.conftest import tiny_finetuning_values
 
@@ -79,7 +78,7 @@ def test_finetuning_takes_foreign_files_as_they_are(tiny_videos, tmp_path, form)
     else:
         layout = find_layout('R3D18', form)
         torch.save({layout.from_ours(name): tensor for name, tensor in state.items()}, file)
-    job = FineTuning(from_dict(tiny_finetuning_values(tiny_videos)), Hook())
+    job = FineTuning(from_dict(tiny_finetuning_values(tiny_videos)))
     assert len(job.load(str(file)).matched) == 120
     loaded = job.trainer.model.backbone.state_dict()
     assert all(loaded[name].equal(tensor) for name, tensor in state.items())
