@@ -206,7 +206,7 @@ class CachedLinearConfig:
 
     epochs: int = 100
     batch_size: int = 256
-    learning_rates: list = field(default_factory=lambda: [0.1, 1.0, 10.0, 30.0])  # of a batch of 256; a single one: taken
+    learning_rates: list = field(default_factory=lambda: [0.1, 1.0, 10.0, 30.0])  # at batch 256; a single one is taken
     momentum: float = 0.9
     weight_decay: float = 0.0
     held_out: float = 0.1  # share of each class's training videos that chooses the learning rate

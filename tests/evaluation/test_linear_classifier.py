@@ -123,6 +123,13 @@ def test_held_out_videos_are_not_trained_on():
     assert len(held) == 2 and all(trial.top1 == 0.5 for trial in trials)  # equal logits: class 0, right for one of two
 
 
+def test_the_best_top1_is_chosen_even_where_cross_entropy_prefers_another():
+    features, labels = clusters(200, 4, seed=1, spread=0.6)
+    rate, trials = choose_rate(features, labels, 4, SETTINGS, 7)
+    assert rate == max(trials, key=lambda trial: trial.top1).learning_rate == 10.0
+    assert min(trials, key=lambda trial: trial.cross_entropy).learning_rate == 1.0
+
+
 def test_ties_go_to_the_lower_cross_entropy_then_the_lower_rate():
     features, labels = clusters(200, 4, spread=0.01)
     rate, trials = choose_rate(features, labels, 4, SETTINGS, 7)
