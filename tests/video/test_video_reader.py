@@ -98,7 +98,7 @@ def test_importing_the_package_imports_no_decoder():
 @pytest.mark.parametrize('size', [
     (0, 5), (-3, 5), (10.5, 5), 64, (1, 2, 3), (), 'ab', Window(0, 0, 500, 64, 64, 64), Window(-9, 0, 5, 5, 4, 4),
     Window(5, 0, 5, 5, 4, 4), Window(0, 0, 5, 5, 4, 0), lambda width, height: None, lambda width, height: (0, 0)],
-    ids=str)
+    ids=lambda size: 'function' if callable(size) else str(size))
 def test_a_wrong_size_is_the_callers_mistake(size, video):
     with open_video(video('h264_gop12')) as reader:
         with pytest.raises(ValueError, match='size: '):
