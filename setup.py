@@ -37,6 +37,6 @@ setup(
         'gpu': ['torchcodec>=0.13'],
         'tb': ['tensorboard'],
         'plots': ['scikit-learn', 'matplotlib'],
-        'dev': ['pytest>=8', 'hypothesis', 'ruff', 'mypy'],
+        'dev': ['pytest>=8', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy'],
     },
 )
