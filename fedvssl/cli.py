@@ -107,13 +107,16 @@ def _complain(message: str) -> None:
 
 @contextlib.contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """Turns SIGINT and SIGTERM into `Interrupted`, wherever the program is; a commit under way is atomic anyway."""
+    """Turns SIGINT, SIGTERM and SIGHUP into `Interrupted`, wherever the program is; commits are atomic anyway."""
 
     def stop(number: int, frame: object) -> None:
         raise Interrupted(f'{signal.Signals(number).name}: stopped; what trains continues from its last finished '
                           f'round or epoch with --resume; run other tools again')
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # a closed terminal, unless `nohup` said it does not matter
+        numbers.append(signal.SIGHUP)
+    previous = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:

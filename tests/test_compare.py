@@ -485,5 +485,7 @@ def test_the_tool(comparison, tmp_path, monkeypatch, capsys):
     assert times == {path: path.stat().st_mtime_ns for path in times} and len(times) == 2
     assert (tmp_path / 'out/table.md').read_text() == table
 
+    assert run('--jobs', '0')[::2] == (2, 'error: --jobs: must be at least 1, not 0\n')
+    assert run('--cfg-options', 'seed=9')[::2] == (2, 'error: --cfg-options: the seed comes from seeds\n')
     code, out, err = run('--cfg-options', 'data.root=nowhere')
     assert code == 3 and re.match(r"error: evaluation 'knn' \(.*tune.py\): nowhere/annotations.csv: No such file", err)

@@ -27,13 +27,18 @@ def main() -> None:
     """Reads the options and does what is to do."""
     args = _parser().parse_args()
 
-    from fedvssl.compare.loading import load_comparison
+    from fedvssl.compare.loading import check_options, load_comparison
     from fedvssl.compare.plan import plan
     from fedvssl.compare.progress import listing, standing, summary
+    from fedvssl.errors import ConfigError
 
+    if args.jobs < 1:
+        raise ConfigError(f'--jobs: must be at least 1, not {args.jobs}')
+    options = parse_options(args.cfg_options)
+    check_options(options, '--cfg-options')
     comparison = load_comparison(args.config).only(args.arms, args.seeds)
     work_dir = Path(args.work_dir or Path('work_dirs') / Path(args.config).stem)
-    planned = plan(comparison, work_dir, parse_options(args.cfg_options))
+    planned = plan(comparison, work_dir, options)
     position = standing(planned.jobs)
     if args.list:
         print(listing(position, planned.jobs))

@@ -32,10 +32,10 @@ def load_comparison(file: str | Path) -> Comparison:
         [parse_section(Evaluation, item, f'evaluations[{index}]') for index, item in enumerate(raw.evaluations)],
         raw.seeds, raw.settings, raw.options, raw.reference, Path(file).parent)
     require_seeds(comparison.seeds, 'seeds')
-    _check_options(raw.options, 'options')
+    check_options(raw.options, 'options')
     require(bool(raw.settings), 'settings', 'must not be empty; leave it out for a single one')
     for name, options in raw.settings.items():
-        _check_options(options, f'settings[{name!r}]')
+        check_options(options, f'settings[{name!r}]')
     _check_evaluations(comparison)
     _check_arms(comparison)
     return comparison
@@ -49,7 +49,7 @@ def _check_evaluations(comparison: Comparison) -> None:
         require(item.task in TASKS, f'{key}.task', f'no such task: {item.task!r}{suggest(item.task, TASKS)}')
         require(item.measures is None or item.measures != [] and all(isinstance(name, str) for name in item.measures),
                 f'{key}.measures', f'must be names of figures such as {TASKS[item.task]}, not {item.measures!r}')
-        _check_options(item.options, f'{key}.options')
+        check_options(item.options, f'{key}.options')
         _require_file(comparison, item.config, f'{key}.config')
 
 
@@ -62,7 +62,7 @@ def _check_arms(comparison: Comparison) -> None:
     for index, arm in enumerate(comparison.arms):
         key = f'arms[{index}]'
         require(arm.kind in KINDS, f'{key}.kind', f'no such kind: {arm.kind!r}{suggest(arm.kind, KINDS)}')
-        _check_options(arm.options, f'{key}.options')
+        check_options(arm.options, f'{key}.options')
         for name in arm.evaluations or []:
             require(name in titles, f'{key}.evaluations', f'no such evaluation: {name!r}{suggest(str(name), titles)}')
         if arm.kind in PRETRAINED:
@@ -75,7 +75,12 @@ def _check_arms(comparison: Comparison) -> None:
                 f'none of {titles} fits an arm of kind {arm.kind!r}; see fedvssl/compare/comparison.py')
 
 
-def _check_options(options: Any, key: str) -> None:
+def check_options(options: Any, key: str) -> None:
+    """Checks options of configs.
+
+    Raises:
+        ConfigError: If they are no dictionary, or name the seed.
+    """
     require(isinstance(options, Mapping) and all(isinstance(name, str) for name in options), key,
             f"must be a dict of keys and values, such as {{'data.batch_size': 8}}, not {options!r}")
     require('seed' not in options, key, 'the seed comes from seeds')

@@ -60,6 +60,7 @@ class Extractor:
 
     Attributes:
         weights: What became of the checkpoint's tensors, or ``'random'``.
+        digest: SHA-256 of the backbone.
 
     Raises:
         ConfigError: If the config is not one of an evaluation.
@@ -73,7 +74,7 @@ class Extractor:
         model = self.trainer.model
         self.weights = RANDOM if checkpoint == RANDOM else str(load_backbone(model, read_weights(checkpoint),
                                                                              checkpoint))
-        self._digest = weights_digest(model.backbone)
+        self.digest = weights_digest(model.backbone)
 
     def __call__(self, split: str | None, pool: Grid = GLOBAL_POOL) -> Features:
         """Returns the features of a split.
@@ -154,7 +155,7 @@ class Extractor:
         config, data = self.config, self.config.data
         environment = describe_environment()
         return dict(
-            format=FORMAT, weights=self._digest, videos=_videos_digest(Path(data.root), videos),
+            format=FORMAT, weights=self.digest, videos=_videos_digest(Path(data.root), videos),
             preprocessor=config.model['data_preprocessor'], backbone=config.model['backbone'],
             clips={key: value for key, value in identity(self.phase).items() if key != 'split'},
             decode=identity(data.decode), batch=data.test_batch_size,

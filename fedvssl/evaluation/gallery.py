@@ -28,6 +28,7 @@ class Search:
         config: The run.
         checkpoint: Where the backbone comes from.
         weights: What became of the checkpoint's tensors.
+        digest: SHA-256 of the backbone.
         gallery: Features of the training videos.
         queries: Features of the test videos.
         shared_videos: How many videos are in both.
@@ -36,6 +37,7 @@ class Search:
     config: RunConfig
     checkpoint: str
     weights: str
+    digest: str
     gallery: Features
     queries: Features
     shared_videos: int
@@ -51,6 +53,7 @@ class Search:
         data, phase = self.config.data, test_phase(self.config)
         return dict(similarity='cosine', averaged='features', pool=list(self.gallery.pool), wanted_pool=list(pool),
                     clips={key: value for key, value in identity(phase).items() if key != 'split'},
+                    backbone=identity(self.config)['model']['backbone'],
                     split=dict(column=data.split_column, gallery=data.train.split, queries=phase.split),
                     label_fraction=_label_fraction(self.config))
 
@@ -59,6 +62,7 @@ class Search:
         gallery, queries = self.gallery, self.queries
         return dict(
             pretrained=None if self.checkpoint == RANDOM else self.checkpoint, weights=self.weights,
+            pretrained_sha256=self.digest,
             gallery=len(gallery), shared_videos=self.shared_videos, target=queries.labels.tolist(),
             features=dict(gallery=gallery.describe(), queries=queries.describe()),
             bad_videos={**gallery.bad, **queries.bad}, reproducible=gallery.reproducible and queries.reproducible,
@@ -97,7 +101,7 @@ def search(config: RunConfig, checkpoint: str, directory: Path | None, pool: Gri
         logger.warning('%d of %d queries are in the gallery too, where each finds itself: this says nothing about the '
                        'features; give data.train.split and data.test.split different videos', shared, len(queries))
     _warn_of_lost_classes(gallery, queries)
-    return Search(config, checkpoint, extractor.weights, gallery, queries, shared)
+    return Search(config, checkpoint, extractor.weights, extractor.digest, gallery, queries, shared)
 
 
 def fitting(counts: Sequence[int], size: int, key: str, asked: bool) -> list[int]:

@@ -101,6 +101,7 @@ def _probe(extractor: Extractor, train: Features, test: Features, work_dir: Path
         train_top1=top_k_accuracy(classifier(train.vectors), train.labels, 1), train_videos=len(train),
         last=report, **{name: report[name] for name in ('predicted', 'target', 'correct')},
         pretrained=None if extractor.checkpoint == RANDOM else extractor.checkpoint, weights=extractor.weights,
+        pretrained_sha256=extractor.digest,
         features=dict(train=train.describe(), test=test.describe()), bad_videos={**train.bad, **test.bad},
         reproducible=train.reproducible and test.reproducible, extraction_seconds=train.seconds + test.seconds,
         seconds=time.perf_counter() - begun)
@@ -130,4 +131,4 @@ def cached_protocol(config: RunConfig, pool: Sequence[int]) -> dict[str, Any]:
         pool=list(pool), averaged='features',
         clips={key: value for key, value in identity(phase).items() if key != 'split'},
         split=dict(column=data.split_column, train=data.train.split, test=phase.split),
-        classes=config.model['head']['num_classes'])
+        backbone=identity(config)['model']['backbone'], classes=config.model['head']['num_classes'])

@@ -21,7 +21,7 @@ from fedvssl.config import DataConfig, PhaseConfig, RunConfig
 from fedvssl.data.annotations import UNLABELLED, Video
 from fedvssl.data.dataset import build_dataset, read_videos
 from fedvssl.data.loader import ClipLoader
-from fedvssl.errors import CheckpointError, DataListError
+from fedvssl.errors import BadVideosError, CheckpointError, DataListError
 from fedvssl.models import VideoModel, build_model
 from fedvssl.registry import SAMPLERS, build
 from fedvssl.sections import require
@@ -106,7 +106,7 @@ def features(model: VideoModel, data: DataConfig, videos: Sequence[Video], seed:
     """Returns float32 features (N, C), the feature maps' means, and int64 labels (N,) of the readable videos.
 
     Raises:
-        BadVideosError: If too many videos are unreadable.
+        BadVideosError: If too many videos are unreadable, or all.
         CheckpointError: If features are not finite.
     """
     dataset = build_dataset(data, middle_clip(data), videos, replace_bad=False)
@@ -117,6 +117,8 @@ def features(model: VideoModel, data: DataConfig, videos: Sequence[Video], seed:
             found.append(model.features(inputs).mean(dim=(2, 3, 4)).float().cpu())
             labels.append(batch['data_samples']['target'])
     dataset.check_bad(data.max_bad_videos)
+    if not found:
+        raise BadVideosError(f'none of the {len(videos)} videos of the probe is readable')
     z_NC = torch.cat(found)
     if not z_NC.isfinite().all():
         raise CheckpointError('features are not finite: has the training diverged?')

@@ -15,7 +15,10 @@ from typing import Any
 from fedvssl.config import RunConfig, identity
 
 # What does not decide whether a protocol is the published one: which data it was applied to.
-_DATA = ('name', 'split', 'classes')
+_DATA = ('name', 'split', 'classes', 'backbone')
+
+_BACKBONES = ('R3D18', 'R2Plus1D18')
+WIDTH = dict(base_channels=64, spatial_strides=[1, 2, 2, 2], temporal_strides=[1, 2, 2, 2], norm_eps=1e-3)
 
 FINETUNE: Mapping[str, Any] = dict(
     epochs=150, evaluate_every=10, batch_size=32, label_fraction=1.0,
@@ -57,8 +60,8 @@ def training_protocol(config: RunConfig, task: str) -> dict[str, Any]:
         task: ``task`` of its model, e.g. ``'finetune'``.
 
     Returns:
-        All of what `FINETUNE` has, with ``split`` (column and values), ``classes`` and ``name``: ``'fedvssl-<task>'``
-        if the numbers are the published ones, else the task.
+        All of what `FINETUNE` has, with ``split`` (column and values), ``classes``, ``backbone`` and ``name``:
+        ``'fedvssl-<task>'`` if the numbers are the published ones, else the task.
     """
     values = identity(config)
     data, training = values['data'], values['training']
@@ -71,10 +74,19 @@ def training_protocol(config: RunConfig, task: str) -> dict[str, Any]:
         label_fraction=training.get('label_fraction', 1.0), optim_wrapper=values['optim_wrapper'],
         schedule=values['schedule'], model=dict(model, head=head), **phases, averaged='logits', reported='last epoch',
         split=dict(column=data['split_column'], train=data['train']['split'], test=data['test']['split']),
-        classes=classes)
+        classes=classes, backbone=values['model']['backbone'])
     return dict(protocol, name=f'fedvssl-{task}' if is_published(protocol, task) else task)
 
 
 def is_published(protocol: Mapping[str, Any], task: str) -> bool:
     """Returns whether a protocol is the published one of its task, whatever the data."""
-    return {key: value for key, value in protocol.items() if key not in _DATA} == PUBLISHED.get(task)
+    numbers = {key: value for key, value in protocol.items() if key not in _DATA}
+    split = protocol['split']
+    return (numbers == PUBLISHED.get(task) and is_published_backbone(protocol['backbone'])
+            and split['train'] != split['test'])
+
+
+def is_published_backbone(backbone: Mapping[str, Any]) -> bool:
+    """Returns whether a config of a backbone is of the published networks: their width, strides and batch norms."""
+    given = {key: list(value) if isinstance(value, tuple) else value for key, value in backbone.items()}
+    return given.pop('type') in _BACKBONES and WIDTH | given == WIDTH

@@ -19,7 +19,7 @@ from fedvssl.config import RunConfig
 from fedvssl.evaluation.features import retrieval_pool
 from fedvssl.evaluation.gallery import Search, fitting, search
 from fedvssl.evaluation.neighbours import Neighbours
-from fedvssl.evaluation.protocol import FINETUNE
+from fedvssl.evaluation.protocol import FINETUNE, is_published_backbone
 from fedvssl.evaluation.result import require_free, write_result
 
 PUBLISHED = (1, 5, 10, 20, 50)
@@ -89,7 +89,8 @@ def _retrieve(found: Search, work_dir: Path, counts: Sequence[int], used: Sequen
     measured = {f'recall{k}': recall_at(ranks, taken) for k, taken in zip(counts, used, strict=True)}
     protocol = dict(recall_at=list(counts), used_k=list(used), **found.protocol(retrieval_pool(found.config)))
     published = (tuple(used) == PUBLISHED and protocol['pool'] == PUBLISHED_POOL
-                 and protocol['clips'] == FINETUNE['test'] and protocol['label_fraction'] == 1)
+                 and protocol['clips'] == FINETUNE['test'] and protocol['label_fraction'] == 1
+                 and is_published_backbone(protocol['backbone']) and not found.shared_videos)
     write_json(work_dir / NEIGHBOURS_FILE, dict(queries=_listed(found, neighbours, ranks)))
     return write_result(
         work_dir, found.config, 'retrieval', dict(protocol, name='fedvssl-retrieval' if published else 'retrieval'),

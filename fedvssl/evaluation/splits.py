@@ -86,7 +86,8 @@ def _write_mean(config: RunConfig, work_dir: Path, results: dict[str, dict[str, 
     first = next(iter(results.values()))
     names = list(first['measured'])
     values = {name: [result['measured'][name] for result in results.values()] for name in names}
-    protocol = {**first['protocol'], 'split': [result['protocol']['split'] for result in results.values()],
+    protocol = {**first['protocol'], 'name': f'{first["task"]}-splits',  # published is split 1 alone
+                'split': [result['protocol']['split'] for result in results.values()],
                 'reported': f'{first["protocol"]["reported"]}, mean over {len(results)} splits'}
     return write_result(
         work_dir, config, first['task'], protocol,

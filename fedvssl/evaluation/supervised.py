@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from fedvssl.config import RunConfig, TrainingConfig
 from fedvssl.data.dataset import build_dataset
 from fedvssl.data.loader import ClipLoader
 from fedvssl.errors import ConfigError
+from fedvssl.evaluation.features import weights_digest
 from fedvssl.evaluation.labels import train_and_test_videos
 from fedvssl.evaluation.metrics import accuracy_report
 from fedvssl.registry import MODELS
@@ -97,11 +97,7 @@ class FineTuning:
 
     def backbone_digest(self) -> str:
         """Returns the SHA-256 of the backbone as it is now: names, types, shapes and values."""
-        digest = sha256()
-        for name, tensor in sorted(self.trainer.model.backbone.state_dict().items()):
-            array = tensor.detach().cpu().numpy()
-            digest.update(f'{name} {array.dtype} {array.shape}\n'.encode() + array.tobytes())
-        return digest.hexdigest()
+        return weights_digest(self.trainer.model.backbone)
 
     def start(self) -> FineTuningState:
         """Returns the state before the first epoch."""

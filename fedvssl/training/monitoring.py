@@ -10,6 +10,8 @@ begins to count anew.
 import logging
 import time
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +100,10 @@ class Monitored(Hook):
 
     def after_reply(self, number: int, metrics: Metrics, sent: Arrays, received: Arrays) -> None:
         """Passes the call on."""
-        for hook in (*self.monitors, self.hook):
-            hook.after_reply(number, metrics, sent, received)
+        for monitor in self.monitors:
+            with _surviving(monitor, number):
+                monitor.after_reply(number, metrics, sent, received)
+        self.hook.after_reply(number, metrics, sent, received)
 
     def after_step(self, number: int, metrics: Metrics) -> None:
         """Passes the call on."""
@@ -111,10 +115,8 @@ class Monitored(Hook):
         found, begun = dict[str, Any](), time.perf_counter()
         for monitor in self.monitors:
             if monitor.due(number):
-                try:
+                with _surviving(monitor, number):
                     found |= monitor.measure(number, metrics)
-                except FedVSSLError as error:
-                    logger.warning('round %d: %s could not measure: %s', number, type(monitor).__name__, error)
         if found:
             metrics = {**metrics, MONITOR: {**found, 'seconds': time.perf_counter() - begun}}
         self.hook.after_round(number, metrics)
@@ -123,6 +125,16 @@ class Monitored(Hook):
         """Passes the call on."""
         for hook in (*self.monitors, self.hook):
             hook.after_run(metrics)
+
+
+@contextmanager
+def _surviving(monitor: Monitor, number: int) -> Iterator[None]:
+    """Keeps a monitor's failure from the run, whatever it is: a GPU's memory that is full, a library that gives up."""
+    try:
+        yield
+    except Exception as error:
+        reason = error if isinstance(error, FedVSSLError) else f'{type(error).__name__}: {error}'
+        logger.warning('round %d: %s could not measure: %s', number, type(monitor).__name__, reason)
 
 
 def check_monitors(config: RunConfig) -> None:

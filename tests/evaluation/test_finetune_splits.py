@@ -69,6 +69,7 @@ def test_each_split_is_a_run_and_the_mean_is_theirs(values, tmp_path):
     assert result['deviations']['top1'] == pytest.approx((sum((x - mean) ** 2 for x in top1) / 2) ** 0.5)
     assert result['n'] == 24 and result['intervals'] == {} and result['task'] == 'finetune'
     assert [split['column'] for split in result['protocol']['split']] == ['split1', 'split2', 'split3']
+    assert result['protocol']['name'] == 'finetune-splits' and each['split1']['protocol']['name'] == 'finetune'
     alone = finetune(config, tmp_path / 'alone', None, Hook())
     assert alone['measured'] == each['split1']['measured'] and alone['config_hash'] == each['split1']['config_hash']
 

@@ -304,9 +304,12 @@ def test_what_is_wrong_with_a_list_is_said_before_the_run(tiny_videos):
             check_run(config_of(tiny_videos, [dict(type='RepresentationMonitor', **monitor)]))
 
 
-def test_a_monitor_that_fails_meanwhile_does_not_end_the_run(monkeypatch, caplog, plain, tiny_videos, tmp_path):
+@pytest.mark.parametrize(('error', 'reason'), [(DataListError('no such disk'), 'no such disk'),
+                                               (RuntimeError('out of memory'), 'RuntimeError: out of memory')])
+def test_a_monitor_that_fails_meanwhile_does_not_end_the_run(monkeypatch, caplog, plain, tiny_videos, tmp_path, error,
+                                                             reason):
     def failing(*args):
-        raise DataListError('no such disk')
+        raise error
 
     class Failing(Record):
         def before_round(self, number, steps):
@@ -318,7 +321,17 @@ def test_a_monitor_that_fails_meanwhile_does_not_end_the_run(monkeypatch, caplog
     assert digest_of(tmp_path) == digest_of(plain)
     assert 'rankme' in record.rounds[1]['monitor'] and 'rankme' not in record.rounds[2]['monitor']
     assert 'update_norm' in record.rounds[2]['monitor']
-    assert 'round 2: RepresentationMonitor could not measure: no such disk' in caplog.messages
+    assert f'round 2: RepresentationMonitor could not measure: {reason}' in caplog.messages
+
+
+def test_a_monitor_that_fails_on_a_reply_does_not_cost_it(monkeypatch, caplog, plain, tiny_videos, tmp_path):
+    def failing(*args):
+        raise ValueError('odd')
+
+    monkeypatch.setattr('fedvssl.federated.updates.UpdateMonitor.after_reply', failing)
+    federate(config_of(tiny_videos, ALL), tmp_path)
+    assert digest_of(tmp_path) == digest_of(plain)
+    assert 'round 1: UpdateMonitor could not measure: ValueError: odd' in caplog.messages
 
 
 def test_batch_norms_that_stay_with_the_clients(tiny_videos, tmp_path):

@@ -12,7 +12,7 @@ from fedvssl.config import from_dict
 from fedvssl.errors import BadVideosError, ConfigError, DataListError
 from fedvssl.evaluation.features import extract
 from fedvssl.evaluation.neighbours import Neighbours, nearest
-from fedvssl.evaluation.protocol import FINETUNE
+from fedvssl.evaluation.protocol import FINETUNE, WIDTH
 from fedvssl.evaluation.retrieval import evaluate_retrieval, first_hits, recall_at
 from fedvssl.sections import EvaluationConfig
 from tests.conftest import tiny_finetuning_values
@@ -93,8 +93,10 @@ def test_only_the_published_numbers_get_the_published_name(evaluated, tmp_path, 
     monkeypatch.setattr('fedvssl.evaluation.retrieval.PUBLISHED', (1, 5))
     monkeypatch.setattr('fedvssl.evaluation.retrieval.PUBLISHED_POOL', [1, 1, 1])
     phase = {key: getattr(config.data.test, key) for key in ('sampler', 'transforms', 'independent_clips')}
-    for number, (test, name) in enumerate(((json.loads(json.dumps(phase)), 'fedvssl-retrieval'),
-                                           (FINETUNE['test'], 'retrieval'))):
+    clips = json.loads(json.dumps(phase))
+    for number, (test, width, name) in enumerate(((clips, 4, 'fedvssl-retrieval'), (FINETUNE['test'], 4, 'retrieval'),
+                                                  (clips, 64, 'retrieval'))):
+        monkeypatch.setitem(WIDTH, 'base_channels', width)
         monkeypatch.setattr('fedvssl.evaluation.retrieval.FINETUNE', dict(test=test))
         result = evaluate_retrieval(config, 'random', tmp_path / str(number), work_dir / 'features')
         assert result['protocol']['name'] == name

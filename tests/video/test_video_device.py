@@ -299,7 +299,7 @@ def test_pyav_without_cuda_is_not_the_files_fault(video):
             PyAVCudaReader(video('h264_gop12'), Opening(device=device))
     with pytest.raises(VideoDecodeError, match='have to be counted'):
         PyAVCudaReader(video('mpeg4_avi_b'), Opening(device='cuda'))
-    assert len(os.listdir('/proc/self/fd')) == before  # noqa: PTH208
+    assert len(os.listdir('/proc/self/fd')) <= before  # noqa: PTH208
 
 
 def test_a_codec_that_nvdec_does_not_know_is_refused(video, monkeypatch):

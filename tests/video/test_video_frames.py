@@ -419,7 +419,7 @@ def test_no_descriptor_is_left_open(stored):
         reader.close()
         with pytest.raises(VideoDecodeError, match='jump'):
             open_video(bad)
-    assert len(os.listdir('/proc/self/fd')) == before  # noqa: PTH208
+    assert len(os.listdir('/proc/self/fd')) <= before  # noqa: PTH208
     with pytest.raises(VideoDecodeError, match='closed'):
         reader.get([0])
 

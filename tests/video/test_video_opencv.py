@@ -219,7 +219,8 @@ def test_files_and_threads_are_given_back(video):
             reader.get([3, 40])
         if round_ == 0:
             before = held()
-    assert held() == before
+    # What other tests left behind may go meanwhile.
+    assert all(now <= then for now, then in zip(held(), before, strict=True))
 
 
 def test_real_files_have_the_default_backends_pixels(real_videos):

@@ -157,7 +157,7 @@ def test_files_and_threads_are_given_back(video):
     for _ in range(50):
         with open_video(path) as reader:
             reader.get([3, 40])
-    assert held() == before
+    assert all(now <= then for now, then in zip(held(), before, strict=True))
 
 
 def test_watermarks_tell_frames_apart(tmp_path):

@@ -4,7 +4,6 @@ What `tools/deploy_local.sh` calls. Certificates and keys are made on the spot; 
 afterwards, also after a failure or Ctrl-C. Logs stay in WORK_DIR/logs.
 """
 
-import signal
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -16,7 +15,6 @@ from fedvssl.sections import DEPLOYMENT
 def main() -> None:
     """Reads the options and runs."""
     args = _options()
-    _end_with_terminal()
 
     from fedvssl.config import check_types, load_config
     from fedvssl.data.partitioners import num_own_lists
@@ -50,12 +48,6 @@ def main() -> None:
                 loopback.require_all_running()
             raise
         loopback.require_all_running()
-
-
-def _end_with_terminal() -> None:
-    """Takes a closed terminal as Ctrl-C, unless somebody (`nohup`) said that it does not matter."""
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
 
 
 def _options() -> Namespace:
