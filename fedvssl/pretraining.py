@@ -27,9 +27,10 @@ from fedvssl.config import PhaseConfig, RunConfig, TrainingConfig, config_hash, 
 from fedvssl.data.annotations import Video
 from fedvssl.data.dataset import build_dataset, list_digests, read_videos, without_labels
 from fedvssl.data.loader import ClipLoader
-from fedvssl.data.partitioners import build_partitions
+from fedvssl.data.partitioners import build_partitions, num_own_lists
 from fedvssl.environment import describe_environment
 from fedvssl.errors import ConfigError, DataListError
+from fedvssl.evaluation.labels import list_digest
 from fedvssl.state import CentralState, RoundStore
 from fedvssl.training.hooks import Hook, Hooks
 from fedvssl.training.logging import ConsoleHook, JsonlHook
@@ -78,7 +79,7 @@ def pretrain(config: RunConfig, work_dir: Path, resume: bool = False, hook: Hook
     config = config.centralised()
     hook = hook or Hooks([ConsoleHook('epoch', 'step'), JsonlHook(work_dir / 'log.jsonl', every=50)])
     with closing(Pretraining(config)) as job:
-        who = dict(identity(config), **list_digests(config.data))
+        who = dict(identity(config), **list_digests(config.data), **job.own_videos())
         about = dict(config_hash=config_hash(config), seed=config.seed, environment=describe_environment())
         with closing(RoundStore(work_dir, config.runtime.keep_last, about)) as store:
             store.open(who, resume)
@@ -137,6 +138,9 @@ def training_videos(config: RunConfig) -> list[Video]:
     videos, client = read_videos(config.data, config.data.train.split), config.section('training').client
     if client is None:
         return videos
+    if num_own_lists(config.data) is not None:
+        raise ConfigError('training.client: where every host has a list of its own, all videos of this list are one '
+                          "client's; leave it out")
     partitions = build_partitions(config.data, videos, config.seed)
     if client >= len(partitions):
         raise ConfigError(f'training.client: must be 0 to {len(partitions) - 1}, not {client}; data.partition makes '
@@ -174,6 +178,10 @@ class Pretraining:
             require_same_classes(self.train.dataset, self.test.dataset)
         self.steps = self.train.loader.num_batches(len(self.train.indices))
         self._reproducible = True
+
+    def own_videos(self) -> dict[str, str]:
+        """Returns the digest of a single client's videos, which lists beside the config may decide; else nothing."""
+        return {} if self.settings.client is None else {'videos_sha256': list_digest(self.train.dataset.videos)}
 
     def close(self) -> None:
         """Ends what loads the videos."""

@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from fedvssl.compare.loading import load_comparison
+from fedvssl.compare.plan import plan
 from fedvssl.config import config_hash, from_dict, identity
+from fedvssl.data.client_lists import write_client_lists
 from fedvssl.data.dataset import read_videos
 from fedvssl.data.partitioners import build_partitions
 from fedvssl.errors import ConfigError
@@ -95,6 +98,40 @@ def test_no_such_client(tiny_videos):
     config = replace(config, data=replace(config.data, partition=None))
     with pytest.raises(ConfigError, match='data.partition: it says which videos each client has'):
         check_pretraining(config)
+
+
+def test_lists_of_clients_are_part_of_the_run(tiny_videos, tmp_path):
+    names = [video.path.removesuffix('.mp4').removesuffix('.avi')
+             for video in read_videos(alone(tiny_videos).data, 'train')]
+    entries = [dict(name=name, label=1) for name in names]
+    write_client_lists(tmp_path / 'lists', [entries[:4], entries[4:]])
+    config = alone(tiny_videos, 0, dict(type='ListsPartitioner', directory=str(tmp_path / 'lists')), epochs=1)
+    pretrain(config, tmp_path / 'run', hook=Hook())
+    before = [job.work_dir for job in _alone_jobs(config, tmp_path)]
+    assert before == [job.work_dir for job in _alone_jobs(config, tmp_path)]
+    write_client_lists(tmp_path / 'lists', [entries[4:], entries[:4]], overwrite=True)
+    with pytest.raises(ConfigError, match='videos_sha256'):
+        pretrain(config, tmp_path / 'run', resume=True, hook=Hook())
+    assert not set(before) & {job.work_dir for job in _alone_jobs(config, tmp_path)}
+
+
+def _alone_jobs(config, folder):
+    """Returns the pretraining jobs of a comparison of one arm of clients alone."""
+    values = identity(config)
+    values.update(training=dict(epochs=1, batch_size=4))
+    tuning = tiny_finetuning_values(config.data.root)
+    for name, content in (('leaf', values), ('tune', tuning)):
+        (folder / f'{name}.py').write_text('\n'.join(f'{key} = {value!r}' for key, value in content.items()))
+    (folder / 'compare.py').write_text(
+        "seeds = [7]\narms = [dict(name='alone', kind='alone', config='leaf.py')]\n"
+        "evaluations = [dict(task='knn', config='tune.py')]\n")
+    planned = plan(load_comparison(folder / 'compare.py'), folder / 'out')
+    return [job for job in planned.jobs if not job.is_evaluation]
+
+
+def test_where_every_host_has_its_own_list_there_is_no_client_to_name(tiny_videos):
+    with pytest.raises(ConfigError, match='training.client: where every host has a list of its own'):
+        Pretraining(alone(tiny_videos, 0, dict(type='OwnListPartitioner', num_clients=3)).centralised())
 
 
 def test_finetuning_knows_no_clients(tiny_videos):

@@ -12,7 +12,9 @@ from fedvssl.compare.budget import Budget, federated_budget
 from fedvssl.compare.comparison import ArmConfig, Comparison, Evaluation
 from fedvssl.compare.jobs import Job, digest
 from fedvssl.config import RunConfig, check_types, config_hash, load_config
-from fedvssl.data.dataset import list_digests
+from fedvssl.data.dataset import list_digests, read_videos
+from fedvssl.data.partition import digest as partition_digest
+from fedvssl.data.partitioners import build_partitions
 from fedvssl.errors import DataListError, FedVSSLError
 from fedvssl.sections import require
 
@@ -101,7 +103,7 @@ class _Place:
     def _pretraining(self, arm: ArmConfig, tool: str, file: Path, options: Options, config: RunConfig,
                      rounds: int) -> Job:
         expected = dict(config_hash=config_hash(config), round=rounds)
-        name = f'{PRETRAINING}-{digest(tool, expected, _lists(config))}'
+        name = f'{PRETRAINING}-{digest(tool, expected, _lists(config), *_partition(config))}'
         return Job(self.setting, arm.name, self.seed, PRETRAINING, tool, [str(file), *_arguments(options)],
                    self._directory(arm) / name, expected)
 
@@ -152,6 +154,14 @@ def _lists(config: RunConfig) -> dict[str, str]:
         return list_digests(config.data)
     except OSError as error:
         raise DataListError(f'{error.filename}: {error.strerror}; check data.root and data.annotations') from error
+
+
+def _partition(config: RunConfig) -> list[str]:
+    """Returns the digest of who has which videos, where that matters; lists of clients may change beside the config."""
+    if config.federation is None and (config.training is None or config.training.client is None):
+        return []
+    return [partition_digest(build_partitions(config.data, read_videos(config.data, config.data.train.split),
+                                              config.seed))]
 
 
 def _command(task: str, file: Path, pretraining: Job | None, features: Path) -> tuple[str, list[str]]:
