@@ -116,11 +116,13 @@ def _classify(found: Search, work_dir: Path, settings: list[dict[str, Any]]) -> 
         correct[f'knn{setting["k"]}_top1'] = right[:, 0].int().tolist()
         correct[f'knn{setting["k"]}_top5'] = right.any(dim=1).int().tolist()
         predicted.append(classes[:, 0].tolist())
-    published = [(setting['used_k'], setting['temperature']) for setting in settings] == list(PUBLISHED)
+    protocol = found.protocol(GLOBAL_POOL)
+    published = (protocol['label_fraction'] == 1 and
+                 [(setting['used_k'], setting['temperature']) for setting in settings] == list(PUBLISHED))
     return write_result(
         work_dir, found.config, 'knn',
         dict(name='knn' if published else 'knn-modified', settings=settings, classes=num_classes, weight='exp(sim / T)',
-             **found.protocol(GLOBAL_POOL)),
+             **protocol),
         measured={name: sum(right) / len(right) for name, right in correct.items()}, n=len(target), shares=correct,
         correct=correct, predicted=predicted[0], predicted_by=f'knn{settings[0]["k"]}', seconds=seconds,
         **found.describe())

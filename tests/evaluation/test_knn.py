@@ -87,6 +87,14 @@ def evaluated(tiny_videos, tmp_path_factory):
     return config, work_dir, evaluate_knn(config, 'random', work_dir, work_dir / 'features')
 
 
+@pytest.mark.parametrize(('fraction', 'name'), [(1.0, 'knn'), (0.5, 'knn-modified')])
+def test_the_protocols_name_is_for_all_labels(evaluated, tmp_path, monkeypatch, fraction, name):
+    config, work_dir, _ = evaluated
+    monkeypatch.setattr('fedvssl.evaluation.knn.PUBLISHED', ((5, 0.1), (3, 0.07)))
+    config = replace(config, training=replace(config.training, label_fraction=fraction))
+    assert evaluate_knn(config, 'random', tmp_path, work_dir / 'features')['protocol']['name'] == name
+
+
 def test_the_result_says_it_all(evaluated):
     config, work_dir, result = evaluated
     assert json.loads((work_dir / 'result.json').read_text()) == json.loads(json.dumps(result))
