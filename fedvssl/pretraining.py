@@ -24,13 +24,12 @@ import numpy as np
 from fedvssl import rng
 from fedvssl.commit import write_json
 from fedvssl.config import PhaseConfig, RunConfig, TrainingConfig, config_hash, identity
-from fedvssl.data.annotations import Video
+from fedvssl.data.annotations import Video, list_digest
 from fedvssl.data.dataset import build_dataset, list_digests, read_videos, without_labels
 from fedvssl.data.loader import ClipLoader
 from fedvssl.data.partitioners import build_partitions, num_own_lists
 from fedvssl.environment import describe_environment
 from fedvssl.errors import ConfigError, DataListError
-from fedvssl.evaluation.labels import list_digest
 from fedvssl.state import CentralState, RoundStore
 from fedvssl.training.hooks import Hook, Hooks
 from fedvssl.training.logging import ConsoleHook, JsonlHook

@@ -10,8 +10,9 @@ before anything is decoded.
 import re
 import stat
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from fedvssl.data.list_files import INTEGER, SHOWN_FAULTS, Faults, Row, quoted, read_table
@@ -221,3 +222,8 @@ def _select(file: Path, videos: list[Video], split: str, column: str) -> list[Vi
         raise DataListError(f'{file}:{alike.line}: {quoted(alike.columns[column])} in column {column!r}, and '
                             f'{quoted(split)} elsewhere; write it one way')
     return selected
+
+
+def list_digest(videos: Iterable[Video]) -> str:
+    """Returns the SHA-256 of the sorted paths, one a line: which videos these are, whatever their order."""
+    return sha256(''.join(f'{path}\n' for path in sorted(video.path for video in videos)).encode()).hexdigest()

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from fedvssl.config import RunConfig, config_hash, identity
+from fedvssl.data.annotations import list_digest
 from fedvssl.data.dataset import list_digests
 from fedvssl.environment import describe_environment
 from fedvssl.errors import CheckpointError
-from fedvssl.evaluation.labels import list_digest
 from fedvssl.evaluation.protocol import training_protocol
 from fedvssl.evaluation.result import RESULT_FILE, require_free, write_result
 from fedvssl.evaluation.supervised import FineTuning, FineTuningState

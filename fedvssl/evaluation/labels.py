@@ -6,7 +6,6 @@ one, every class is there, and how the list is sorted does not matter. The test 
 """
 
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 
 from fedvssl import rng
@@ -57,11 +56,6 @@ def label_subset(videos: Sequence[Video], fraction: float, seed: int) -> list[Vi
         order = rng.generator(seed, 'labels', label).permutation(sorted(paths))
         kept.update(order[:max(1, round(fraction * len(paths)))].tolist())
     return [video for video in videos if video.path in kept]
-
-
-def list_digest(videos: Sequence[Video]) -> str:
-    """Returns the SHA-256 of the sorted paths, one a line: which videos these are, whatever their order."""
-    return sha256(''.join(f'{path}\n' for path in sorted(video.path for video in videos)).encode()).hexdigest()
 
 
 def _require_all_classes(config: RunConfig, classes: int, videos: Sequence[Video]) -> None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from fedvssl.config import config_hash, from_dict, identity
-from fedvssl.data.annotations import Video
+from fedvssl.data.annotations import Video, list_digest
 from fedvssl.errors import ConfigError
 from fedvssl.evaluation.finetune import finetune
-from fedvssl.evaluation.labels import label_subset, list_digest
+from fedvssl.evaluation.labels import label_subset
 from fedvssl.pretraining import pretrain
 from fedvssl.training.hooks import Hook
 from tests.conftest import tiny_finetuning_values, tiny_values
