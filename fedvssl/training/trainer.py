@@ -71,6 +71,11 @@ class Trainer:
             self.optim_wrapper = build_optim_wrapper(self.model, dict(optim_wrapper))
         except (TypeError, ValueError, KeyError) as error:
             raise ConfigError(f'optim_wrapper: cannot build it: {error}') from error
+        except AssertionError as error:
+            # mmengine's AmpOptimWrapper refuses a CPU, and rightly: there, the weight gradients of 3D convolutions in
+            # bfloat16 read memory nobody wrote (torch 2.13, 48 to 48 channels, 3x3x3, at 2x7x7).
+            raise ConfigError(f'optim_wrapper.type: mixed precision needs a GPU ({error}); on a CPU take '
+                              f"'OptimWrapper'") from error
         _leave_out_frozen(self.optim_wrapper.optimizer)
         self._initial_scale = self.loss_scale
         self._base_lrs = [group['lr'] for group in self.optim_wrapper.optimizer.param_groups]

@@ -61,6 +61,12 @@ def test_an_optimiser_that_cannot_be_built_is_a_config_error():
         Trainer(Slope(), dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=-1.0)), ConstantSchedule())
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_mixed_precision_on_a_cpu_is_a_config_error():
+    with pytest.raises(ConfigError, match=r"optim_wrapper.type: mixed precision needs a GPU.*take 'OptimWrapper'"):
+        Trainer(Slope(), dict(type='AmpOptimWrapper', optimizer=dict(type='SGD', lr=1.0)), ConstantSchedule())
+
+
 @pytest.fixture
 def trainer(tiny_config):
     """A trainer of the tiny model: SGD with momentum, clipped gradients (which are logged), dropout."""
