@@ -1,11 +1,13 @@
 """Comparisons: the plan, doing and resuming jobs, what failed, the table; and once for real."""
 
+import contextlib
 import json
 import os
 import re
 import runpy
 import signal
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -22,6 +24,8 @@ from fedvssl.compare.progress import clock, listing, standing, summary
 from fedvssl.compare.running import ProcessRunner, run_jobs
 from fedvssl.compare.summary import tables
 from fedvssl.config import config_hash, load_config
+from fedvssl.data.annotations import read_annotations
+from fedvssl.data.client_lists import write_client_lists
 from fedvssl.errors import ConfigError, DataListError, Interrupted, StorageError
 from tests.conftest import tiny_finetuning_values, tiny_values
 
@@ -161,6 +165,19 @@ def test_budgets_are_the_same_unless_the_options_say_otherwise(comparison, tmp_p
     assert '3 epochs (each client on its own videos)' in str(planned.budgets['alone'])
 
 
+def test_videos_of_several_clients_count_as_often_as_they_are_seen(comparison, tmp_path, tiny_videos):
+    entries = [dict(name=video.path, label=video.label)
+               for video in read_annotations(tiny_videos / 'annotations.csv', tiny_videos, split='train')]
+    write_client_lists(tmp_path / 'lists', 2 * [entries[:8], entries[8:]])
+    options = {'data.partition': dict(type='ListsPartitioner', directory=str(tmp_path / 'lists'))}
+    planned = plan(comparison(arms=[dict(arm, options={**arm.get('options', {}), **options}) for arm in ARMS[2:]]),
+                   tmp_path)
+    # 5 rounds of 2 of 4 clients, each with half of the videos, are 5 epochs; 2 rounds of them are 2.
+    assert [(budget.epochs, budget.fair) for budget in planned.budgets.values()] == [(5, 5), (5, 5), (2, 2)]
+    assert '2 of 4 clients x 1 local epochs x 2, since the clients have 32 of 16 videos)' in str(
+        planned.budgets['FedVSSL(0.9, 1)'])
+
+
 def test_an_interrupted_comparison_goes_on_where_it_was(comparison, tmp_path):
     made = comparison()
     runner = Fake(interrupted_by='central / seed 8 / pretraining')
@@ -222,7 +239,7 @@ def test_what_has_changed_is_done_again_and_nothing_else(comparison, tmp_path, t
     assert not todo()
 
     # Other k: not part of a config's hash, but of what kNN measures.
-    knn = dict(EVALUATIONS[1], options={'evaluation': dict(knn=[[5, 0.1]])})
+    knn = dict(EVALUATIONS[1], options={'evaluation': dict(knn=[[20, 0.1]])})
     assert [job.stage for job in todo(evaluations=[EVALUATIONS[0], knn])] == ['knn', 'knn']
     # Nothing that a result depends on.
     assert not todo(options={'data.workers': 3})
@@ -316,12 +333,26 @@ def test_the_table_of_what_is_there(comparison, tmp_path):
     assert re.search(r'Not complete: 44 of 56 evaluations are not done, such as easy / alone / seed 7 / client 3', text)
 
 
-def test_a_figure_that_was_not_measured_is_not_shown_as_missing(comparison, tmp_path):
-    made = comparison(arms=[ARMS[1]], evaluations=[dict(EVALUATIONS[0], measures=['top3'])])
+def test_a_result_without_the_figure_that_is_to_be_shown(comparison, tmp_path):
+    made = comparison(arms=[ARMS[1]], evaluations=[EVALUATIONS[0]], seeds=[7])
     planned = plan(made, tmp_path)
     do(planned, Fake())
-    with pytest.raises(DataListError, match="did not measure 'top3', .* it has mean_class, top1, top5"):
+    file = planned.jobs[0].work_dir / 'result.json'
+    file.write_text(json.dumps(json.loads(file.read_text()) | dict(measured=dict(top5=0.5))))
+    with pytest.raises(DataListError, match="did not measure 'top1', .* it has top5"):
         tables(made, planned)
+
+
+def test_the_mean_over_clients_is_as_reliable_as_its_worst(comparison, tmp_path):
+    made = comparison(arms=[ARMS[3]], evaluations=[EVALUATIONS[0]], seeds=[7])
+    planned = plan(made, tmp_path)
+    do(planned, Fake())
+    job = next(job for job in planned.jobs if job.is_evaluation and job.client == 2)
+    file = job.work_dir / 'result.json'
+    file.write_text(json.dumps(json.loads(file.read_text())
+                               | dict(reproducible=False, bad_videos={'a.mp4': 'cannot be decoded'})))
+    text, _ = tables(made, planned)
+    assert '1 unreadable video left out' in text and '1 of 1 runs lost a video to a deadline' in text
 
 
 def test_a_part_of_a_comparison(comparison):
@@ -368,6 +399,12 @@ def test_bad_comparisons_are_refused(comparison, values, message):
     (dict(arms=[ARMS[1]], evaluations=[dict(EVALUATIONS[0], options={'model.type': 'Recogniser'})]),
      r"evaluation 'finetune' \(.*tune.py\): model.type: unknown type 'Recogniser'"),
     (dict(arms=[ARMS[1]], evaluations=[dict(EVALUATIONS[0], config='vcop.py')]), r"evaluation 'finetune' .*training:"),
+    (dict(arms=[ARMS[1]], evaluations=[dict(EVALUATIONS[0], measures=['top3'])]),
+     r"evaluation 'finetune' .*measures: 'top3' is not measured; name one or several of top1, top5, mean_class"),
+    (dict(arms=[ARMS[0]], evaluations=[dict(EVALUATIONS[1], options={'evaluation.knn': [[5, 0.07]]})]),
+     r"evaluation 'knn' .*measures: 'knn20_top1' is not measured.*name .* of knn5_top1, knn5_top5"),
+    (dict(arms=[ARMS[0]], evaluations=[dict(task='retrieval', config='tune.py', measures=['recall3'])]),
+     r"evaluation 'retrieval' .*measures: 'recall3' is not measured; .* of recall1, recall5, recall10"),
 ])
 def test_bad_leaves_are_refused_before_anything_runs(comparison, tmp_path, values, message):
     with pytest.raises(ConfigError, match=message):
@@ -399,9 +436,20 @@ print('resumed' if '--resume' in sys.argv else 'begun', len(list(work_dir.iterdi
 (work_dir / 'config.json').write_text('x')
 if (work_dir.parent / 'wait').exists():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
-    (work_dir.parent / 'waiting').write_text('')
+    (work_dir.parent / 'waiting').write_text(str(os.getpid()))
     time.sleep(60)
 sys.exit(3)
+"""
+
+PARENT = """
+import sys
+from pathlib import Path
+from fedvssl.compare.jobs import Job
+from fedvssl.compare.locking import claimed
+from fedvssl.compare.running import ProcessRunner
+out, tools, work_dir = map(Path, sys.argv[1:])
+with claimed(out) as lock:
+    ProcessRunner(tools, [lock])(Job('', 'arm', 7, 'pretraining', 'fed_train.py', [], work_dir, {}))
 """
 
 
@@ -442,6 +490,38 @@ def test_an_interruption_reaches_the_tools(process_runner):
     assert time.monotonic() - begun < 30 and pretraining.history()['exit_code'] == 130
     assert pretraining.begun and listing(standing([]), [pretraining]).startswith('interrupted')
     assert runner(pretraining) == 130 and pretraining.history()['attempts'] == 1  # starts nothing any more
+
+
+def test_a_tool_that_outlives_a_killed_comparison_keeps_its_directory(process_runner, tmp_path):
+    _, (pretraining, *_) = process_runner
+    directory = pretraining.work_dir.parent
+    directory.mkdir(parents=True)
+    (directory / 'wait').write_text('')
+    out, work_dir = tmp_path / 'out', str(pretraining.work_dir)
+    killed = subprocess.Popen([sys.executable, '-c', PARENT, str(out), str(tmp_path / 'tools'), work_dir])
+    pid = int(wait_for(directory / 'waiting'))
+    killed.kill()
+    killed.wait()
+    with pytest.raises(ConfigError, match='a tool that one left behind when it was killed'), claimed(out):
+        pass
+    os.kill(pid, signal.SIGKILL)
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        with contextlib.suppress(ConfigError), claimed(out):
+            return
+        time.sleep(0.05)
+    pytest.fail('the directory was not given free')
+
+
+def wait_for(file):
+    """Returns what stands in a file once something does."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError):
+            if text := file.read_text():
+                return text
+        time.sleep(0.01)
+    pytest.fail(f'{file}: nothing came')
 
 
 def test_the_tool_says_what_failed(process_runner, tmp_path, monkeypatch, capsys):

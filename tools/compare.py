@@ -68,9 +68,9 @@ def compare(comparison: Any, planned: Any, work_dir: Path, parallel: int) -> Non
         print(f'{outcome.state}: {outcome.job.name}{reason}')
         print(f'    {summary(standing(planned.jobs), parallel)}', flush=True)
 
-    with claimed(work_dir):
+    with claimed(work_dir) as lock:
         try:
-            outcomes = run_jobs(standing(planned.jobs).todo, ProcessRunner(TOOLS), parallel, tell)
+            outcomes = run_jobs(standing(planned.jobs).todo, ProcessRunner(TOOLS, [lock]), parallel, tell)
         finally:
             table = write_tables(comparison, planned, work_dir)
     print(f'\n{table}')

@@ -3,7 +3,9 @@
 The budget of pretraining is counted in epochs over the pooled videos. A federated arm states it itself; central
 training and clients that train alone get as many epochs, unless their options say otherwise:
 
-    epochs = rounds * clients_per_round * local_epochs / num_clients
+    epochs = rounds * clients_per_round * local_epochs * mean videos of a client / pooled videos
+
+where the last two come to 1 / num_clients unless clients share videos, or leave some out, as lists may have it.
 """
 
 from dataclasses import dataclass
@@ -44,8 +46,12 @@ def federated_budget(arm: str, config: RunConfig) -> tuple[Budget, int]:
         DataListError: If its list is wrong or cannot be divided.
     """
     settings = config.section('federation')
-    clients = len(build_partitions(config.data, read_videos(config.data, config.data.train.split), config.seed))
-    epochs = settings.rounds * settings.clients_per_round * settings.local_epochs / clients
+    videos = read_videos(config.data, config.data.train.split)
+    partition = build_partitions(config.data, videos, config.seed)
+    clients, share = len(partition), sum(map(len, partition)) / len(videos)
+    epochs = settings.rounds * settings.clients_per_round * settings.local_epochs * share / clients
     formula = (f'{settings.rounds} rounds x {settings.clients_per_round} of {clients} clients x '
                f'{settings.local_epochs} local epochs')
+    if share != 1:
+        formula += f' x {share:.3g}, since the clients have {sum(map(len, partition))} of {len(videos)} videos'
     return Budget(arm, epochs, epochs, formula), clients

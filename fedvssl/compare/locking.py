@@ -1,9 +1,14 @@
-"""One comparison at a time in a work directory: two would do the same jobs in the same places."""
+"""One comparison at a time in a work directory: two would do the same jobs in the same places.
+
+The lock is an open file. Tools that inherit it hold it too, so that it outlives a comparison that was killed for as
+long as one of its tools goes on.
+"""
 
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from fedvssl.errors import ConfigError, StorageError
 
@@ -11,8 +16,8 @@ LOCK_FILE = '.lock'
 
 
 @contextmanager
-def claimed(work_dir: Path) -> Iterator[None]:
-    """Keeps other comparisons out of a work directory, which is made if need be.
+def claimed(work_dir: Path) -> Iterator[IO[str]]:
+    """Keeps other comparisons out of a work directory, which is made if need be; gives the lock, to be inherited.
 
     Raises:
         ConfigError: If one is under way there.
@@ -27,6 +32,6 @@ def claimed(work_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigError(f'{work_dir}: another comparison is running here; wait for it or choose another '
-                              f'--work-dir') from error
-        yield
+            raise ConfigError(f'{work_dir}: another comparison is running here, or a tool that one left behind when '
+                              f'it was killed; wait for it or choose another --work-dir') from error
+        yield lock

@@ -16,7 +16,9 @@ from fedvssl.data.dataset import list_digests, read_videos
 from fedvssl.data.partition import digest as partition_digest
 from fedvssl.data.partitioners import build_partitions
 from fedvssl.errors import DataListError, FedVSSLError
-from fedvssl.sections import require
+from fedvssl.evaluation import knn, retrieval
+from fedvssl.evaluation.finetune import MEASURED
+from fedvssl.sections import EvaluationConfig, require
 
 Options = Mapping[str, Any]
 
@@ -123,6 +125,9 @@ class _Place:
         config = load_config(file, options)
         check_types(config)
         require(config.training is not None or evaluation.task != 'finetune', 'training', 'is required and missing')
+        for name in evaluation.shown:
+            require(name in (known := measured(evaluation.task, config)), 'measures',
+                    f'{name!r} is not measured; name one or several of {", ".join(known)}')
         views = [config] if config.training is None else [config, config.centralised()]
         hashes, lists = frozenset(map(config_hash, views)), _lists(config)
         special = asdict(config.evaluation) if config.evaluation else None
@@ -142,6 +147,16 @@ class _Place:
     def _directory(self, arm: ArmConfig) -> Path:
         parts = [part for part in (_slug(self.setting), _slug(arm.name)) if part]
         return self.work_dir.joinpath(*parts, f'seed-{self.seed}')
+
+
+def measured(task: str, config: RunConfig) -> list[str]:
+    """Returns the names of the figures that a task measures under a config."""
+    settings = config.evaluation or EvaluationConfig()
+    if task == 'knn':
+        return [f'knn{k}_{top}' for k, _ in settings.knn or knn.PUBLISHED for top in ('top1', 'top5')]
+    if task == 'retrieval':
+        return [f'recall{k}' for k in settings.recall_at or retrieval.PUBLISHED]
+    return list(MEASURED)
 
 
 def _lists(config: RunConfig) -> dict[str, str]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from fedvssl.compare.jobs import Job
 from fedvssl.errors import ConfigError, StorageError
@@ -50,10 +50,11 @@ class ProcessRunner:
 
     Args:
         tools: The directory.
+        inherited: Open files that the processes are to inherit, such as the lock of the work directory.
     """
 
-    def __init__(self, tools: Path) -> None:
-        self.tools = tools
+    def __init__(self, tools: Path, inherited: Sequence[IO] = ()) -> None:
+        self.tools, self.inherited = tools, inherited
         self._processes: set[subprocess.Popen] = set()
         self._lock, self._stopped = threading.Lock(), False
 
@@ -89,7 +90,8 @@ class ProcessRunner:
                 with job.log.open('ab') as log:
                     # A session of its own: Ctrl-C is for us, who end the tools in order.
                     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                               start_new_session=True)
+                                               start_new_session=True,
+                                               pass_fds=[file.fileno() for file in self.inherited])
             except OSError as error:
                 raise StorageError(f'{job.log}: could not be written, or the tool not started: {error}') from error
             self._processes.add(process)

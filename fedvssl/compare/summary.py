@@ -88,6 +88,9 @@ def _mean(results: Sequence[Result]) -> Result:
     values = {key: value for key, value in first.values.items()
               if key not in ('correct', 'last', 'best', 'pretrained_sha256', 'intervals')}
     measured = {name: statistics.fmean(result.measured[name] for result in results) for name in first.measured}
+    values |= dict(reproducible=all(result.values.get('reproducible', True) for result in results),
+                   bad_videos={path: why for result in results
+                               for path, why in result.values.get('bad_videos', {}).items()})
     return replace(first, measured=measured, values=values)
 
 

@@ -6,13 +6,14 @@ again, and one that cannot be written costs only the next extraction.
 """
 
 import contextlib
+import fcntl
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from torch import Tensor
 
@@ -85,6 +86,17 @@ class FeatureStore:
     def __init__(self, directory: Path | None) -> None:
         self.directory = directory
 
+    @contextlib.contextmanager
+    def claimed(self, facts: Mapping[str, Any]) -> Iterator[None]:
+        """Waits while another process has claimed the same facts; where files cannot be locked, nobody waits."""
+        with contextlib.ExitStack() as stack:
+            if self.directory is not None:
+                with contextlib.suppress(OSError):
+                    self.directory.mkdir(parents=True, exist_ok=True)
+                    lock = stack.enter_context(self._entry(facts).with_suffix('.lock').open('w'))
+                    _lock(lock)
+            yield
+
     def read(self, facts: Mapping[str, Any]) -> Features | None:
         """Returns the set that `facts` determine; None if it is not there, or damaged, which a warning says."""
         if self.directory is None:
@@ -116,6 +128,14 @@ class FeatureStore:
     def _entry(self, facts: Mapping[str, Any]) -> Path:
         assert self.directory is not None
         return self.directory / f'features-{digest_of(facts)[:24]}'
+
+
+def _lock(file: IO[str]) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logger.info('another process extracts these features; waiting for it')
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _content(facts: Mapping[str, Any], features: Features) -> dict[str, bytes]:

@@ -39,7 +39,8 @@ logger = logging.getLogger('fedvssl')
 Grid = tuple[int, int, int]  # frames, height, width
 RANDOM = 'random'  # in place of a checkpoint: the initial weights
 GLOBAL_POOL: Grid = (1, 1, 1)
-FORMAT = 1  # of the kept features; what changes them without changing any fact below raises it
+CLIPS_AT_ONCE = 16  # through the backbone: memory does not grow with the clips of a video
+FORMAT = 2  # of the kept features; what changes them without changing any fact below raises it
 SEED = 0  # of what a sampler that is not fixed would draw, so that features do not depend on the run's seed
 
 
@@ -90,11 +91,12 @@ class Extractor:
         """
         videos = labelled_videos(self.config, split)
         facts = self._facts(videos)
-        features = self.store.read(dict(facts, pool=list(pool)))
-        if features is None:
-            sets = self._extract(videos, sorted({pool, GLOBAL_POOL, retrieval_pool(self.config)}))
-            kept = {size: self.store.keep(dict(facts, pool=list(size)), found) for size, found in sets.items()}
-            features = kept[pool]
+        with self.store.claimed(facts):  # whoever comes second finds what the first has made
+            features = self.store.read(dict(facts, pool=list(pool)))
+            if features is None:
+                sets = self._extract(videos, sorted({pool, GLOBAL_POOL, retrieval_pool(self.config)}))
+                kept = {size: self.store.keep(dict(facts, pool=list(size)), found) for size, found in sets.items()}
+                features = kept[pool]
         self._check_bad(features, videos)
         return features
 
@@ -119,10 +121,10 @@ class Extractor:
             for batch in batches:
                 inputs = model.data_preprocessor(batch)['inputs']
                 number, clips = inputs.shape[:2]
-                maps_NCTHW = model.backbone(inputs.flatten(0, 1))
+                parts = [_pooled(model.backbone(part), sizes) for part in inputs.flatten(0, 1).split(CLIPS_AT_ONCE)]
                 for size in sizes:
-                    grid = clipped(size, maps_NCTHW)
-                    vectors = pooled_vectors(maps_NCTHW, grid, clips)
+                    grid = parts[0][size][1]
+                    vectors = clip_means(torch.cat([part[size][0] for part in parts]), clips)
                     # Memory for all at once, since joining pieces at the end would take twice as much.
                     into, _ = made.setdefault(size, (np.empty((most, vectors.shape[1]), np.float32), grid))
                     into[done:done + number] = vectors.float().cpu().numpy()
@@ -169,19 +171,20 @@ def clipped(size: Grid, maps_NCTHW: Tensor) -> Grid:
     return t, h, w
 
 
-def pooled_vectors(maps_NCTHW: Tensor, grid: Grid, clips: int) -> Tensor:
-    """Returns the vectors of videos.
+def pooled_vectors(maps_NCTHW: Tensor, grid: Grid) -> Tensor:
+    """Returns the vectors of clips (N, C * t * h * w): feature maps (N, C, T', H', W') averaged to a grid (t, h, w)."""
+    return F.adaptive_avg_pool3d(maps_NCTHW, grid).flatten(1)
 
-    Args:
-        maps_NCTHW: Feature maps (B * M, C, T', H', W'), the M clips of a video after one another.
-        grid: Frames, height and width to average to, (t, h, w).
-        clips: M.
 
-    Returns:
-        (B, C * t * h * w), the mean over the clips.
-    """
-    pooled = F.adaptive_avg_pool3d(maps_NCTHW, grid).flatten(1)
-    return pooled.view(-1, clips, pooled.shape[1]).mean(dim=1)
+def clip_means(vectors_ND: Tensor, clips: int) -> Tensor:
+    """Returns the vectors of videos (N / clips, D), given those of their clips, a video's after one another."""
+    return vectors_ND.view(-1, clips, vectors_ND.shape[1]).mean(dim=1)
+
+
+def _pooled(maps_NCTHW: Tensor, sizes: Sequence[Grid]) -> dict[Grid, tuple[Tensor, Grid]]:
+    """Returns vectors of clips and effective grid by size."""
+    grids = {size: clipped(size, maps_NCTHW) for size in sizes}
+    return {size: (pooled_vectors(maps_NCTHW, grid), grid) for size, grid in grids.items()}
 
 
 def retrieval_pool(config: RunConfig) -> Grid:

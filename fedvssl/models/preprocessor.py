@@ -39,8 +39,8 @@ class ClipPreprocessor(BaseDataPreprocessor):
     def __init__(self, mean: Sequence[float] = (123.675, 116.28, 103.53),
                  std: Sequence[float] = (58.395, 57.12, 57.375), augments: Sequence[dict] = ()) -> None:
         super().__init__()
-        self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1, 1), persistent=False)
-        self.register_buffer('std', torch.tensor(std).view(3, 1, 1, 1), persistent=False)
+        self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(3, 1, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(3, 1, 1, 1), persistent=False)
         self.augments: list[BatchAugment] = [MODELS.build(augment) for augment in augments]
 
     def forward(self, data: dict, training: bool = False) -> dict:

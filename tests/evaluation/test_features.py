@@ -1,6 +1,7 @@
 """Features: what they are, that one extraction serves all, and what becomes of a copy that is damaged."""
 
 import shutil
+import threading
 from dataclasses import replace
 from hashlib import sha256
 
@@ -14,7 +15,8 @@ from fedvssl.data.dataset import build_dataset
 from fedvssl.data.loader import collate
 from fedvssl.errors import BadVideosError, CheckpointError, ConfigError, DataListError
 from fedvssl.evaluation import features as module
-from fedvssl.evaluation.features import Extractor, clipped, extract, pooled_vectors
+from fedvssl.evaluation.feature_store import FeatureStore
+from fedvssl.evaluation.features import Extractor, clip_means, clipped, extract, pooled_vectors
 from fedvssl.evaluation.labelled import labelled_videos
 from fedvssl.models import build_model
 from fedvssl.sections import EvaluationConfig
@@ -43,11 +45,11 @@ def test_the_grid_of_the_published_pooling():
     maps = torch.zeros(2, 2, 2, 7, 7)  # one video of two clips, two channels
     maps[0, 1, 1] = torch.arange(7.0)[:, None]
     maps[1, 1, 1] = 10
-    vectors = pooled_vectors(maps, (2, 3, 3), 2)
+    vectors = clip_means(pooled_vectors(maps, (2, 3, 3)), 2)
     assert vectors.shape == (1, 36)
     rows = (np.array([1, 3, 5]) + 10) / 2
     assert vectors.view(2, 2, 3, 3)[1, 1].tolist() == [[row] * 3 for row in rows] and vectors[0, :27].sum() == 0
-    assert pooled_vectors(maps, (1, 1, 1), 2).tolist() == [[0, (3 + 10) / 2 / 2]]
+    assert clip_means(pooled_vectors(maps, (1, 1, 1)), 2).tolist() == [[0, (3 + 10) / 2 / 2]]
 
 
 @pytest.mark.parametrize(('shape', 'grid'), [((2, 7, 7), (2, 3, 3)), ((1, 4, 2), (1, 3, 2)), ((1, 1, 1), (1, 1, 1))])
@@ -56,7 +58,7 @@ def test_the_grid_is_no_finer_than_the_maps(shape, grid):
 
 
 def test_the_published_size():
-    vectors = pooled_vectors(torch.rand(20, 512, 2, 7, 7), (2, 3, 3), 10)
+    vectors = clip_means(pooled_vectors(torch.rand(20, 512, 2, 7, 7), (2, 3, 3)), 10)
     assert vectors.shape == (2, 9216)
 
 
@@ -87,6 +89,34 @@ def test_one_extraction_serves_all(config, tmp_path, passes):
     assert first.key != pooled.key and first.pool == (1, 1, 1)  # the tiny maps have no more
     extract(config, 'test', 'random', directory=tmp_path)
     assert passes == [16, 8]
+
+
+def test_two_at_once_extract_once(config, tmp_path, passes):
+    found = []
+    extractors = [Extractor(config, 'random', tmp_path) for _ in range(2)]
+    threads = [threading.Thread(target=lambda make=make: found.append(make('test'))) for make in extractors]
+    with FeatureStore(tmp_path).claimed(extractors[0]._facts(labelled_videos(config, 'test'))):
+        for thread in threads:
+            thread.start()
+        threads[0].join(1)
+        assert passes == found == []  # somebody else makes them
+    for thread in threads:
+        thread.join()
+    assert passes == [8] and sorted(one.kept for one in found) == [False, True]
+
+
+@pytest.mark.parametrize('at_once', [1, 3])
+def test_the_clips_of_a_batch_go_through_in_parts(config, monkeypatch, at_once):
+    """Parts that divide neither a batch (8 videos of 2 clips) nor the clips of a video."""
+    whole = extract(config, 'test', 'random', (2, 3, 3))
+    monkeypatch.setattr(module, 'CLIPS_AT_ONCE', at_once)
+    seen = []
+    model = module.build_trainer(config).model
+    hook = type(model.backbone).forward
+    monkeypatch.setattr(type(model.backbone), 'forward', lambda self, x: seen.append(len(x)) or hook(self, x))
+    parts = extract(config, 'test', 'random', (2, 3, 3))
+    assert sum(seen) == 16 and max(seen) == at_once
+    assert torch.allclose(parts.vectors, whole.vectors, rtol=1e-4, atol=1e-6)
 
 
 def test_whatever_changes_features_makes_them_anew(config, tiny_videos, tmp_path, passes):
@@ -227,7 +257,7 @@ def test_features_that_are_not_finite_are_refused(config, tmp_path):
     save_file(tensors, tmp_path / 'x.safetensors')
     with pytest.raises(CheckpointError, match=r'x.safetensors: makes features of test/.* that are not finite'):
         extract(config, 'test', str(tmp_path / 'x.safetensors'), directory=tmp_path / 'features')
-    assert not (tmp_path / 'features').exists()
+    assert not entries(tmp_path / 'features')
 
 
 def test_a_pretext_task_is_refused(tiny_videos):
