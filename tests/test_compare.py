@@ -540,9 +540,11 @@ def test_the_tool_says_what_failed(process_runner, tmp_path, monkeypatch, capsys
 
 
 def test_the_tool(comparison, tmp_path, monkeypatch, capsys):
-    """A federated arm and random weights by their neighbours, for real; then once more, when nothing is left to do."""
-    comparison(arms=[ARMS[0], dict(ARMS[4], options={'federation.rounds': 1})], seeds=[7],
-               evaluations=[dict(EVALUATIONS[1], options={'evaluation.knn': [[5, 0.07]]}, measures=['knn5_top1'])],
+    """Every kind of arm but central training, for real; then once more, when nothing is left to do."""
+    alone = dict(ARMS[3], options={'data.partition.num_clients': 2, 'training.epochs': 1}, evaluations=['finetune'])
+    federated = dict(ARMS[4], options={'federation.rounds': 1}, evaluations=['retrieval'])
+    comparison(arms=[ARMS[0], ARMS[1], alone, federated], seeds=[7],
+               evaluations=[EVALUATIONS[0], dict(task='retrieval', config='tune.py', measures=['recall1'])],
                options={'federation.workers': 0})
 
     def run(*arguments):
@@ -552,20 +554,25 @@ def test_the_tool(comparison, tmp_path, monkeypatch, capsys):
         return code, *capsys.readouterr()
 
     code, out, err = run('--list')
-    assert code == 0 and out.count('to do') == 3 and not (tmp_path / 'out').exists()
+    assert code == 0 and out.count('to do') == 8 and not (tmp_path / 'out').exists()
     code, out, err = run('--jobs', '2')
     assert code == 0, out + err
-    assert out.count('done: ') == 3 and '3 of 3 jobs done' in out
+    assert out.count('done: ') == 8 and '8 of 8 jobs done' in out
     table = (tmp_path / 'out/table.md').read_text()
-    rows = dict(re.findall(r'^\| (random|FedVSSL\(0.9, 1\)) \| 1 \| ([0-9.]+) \|$', table, re.MULTILINE))
-    assert len(rows) == 2 and all(float(share) / 12.5 % 1 == 0 for share in rows.values())  # of 8 videos
+    rows = re.findall(r'^\| (random|scratch|alone|FedVSSL\(0.9, 1\)) \| 1 \| ([-0-9.]+) \| ([-0-9.]+) \|$', table,
+                      re.MULTILINE)
+    assert [[figure != '-' for figure in row[1:]] for row in rows] == [[False, True], [True, False], [True, False],
+                                                                       [False, True]]
+    # Of 8 videos; the mean over two clients in halves of that.
+    shares = [float(figure) / 6.25 for row in rows for figure in row[1:] if figure != '-']
+    assert shares == pytest.approx([round(share) for share in shares], abs=0.02)
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').rglob('result.json')}
     code, out, _ = run()
-    assert code == 0 and out.startswith('3 of 3 jobs done\n') and 'done: ' not in out
-    assert times == {path: path.stat().st_mtime_ns for path in times} and len(times) == 2
+    assert code == 0 and out.startswith('8 of 8 jobs done\n') and 'done: ' not in out
+    assert times == {path: path.stat().st_mtime_ns for path in times} and len(times) == 5
     assert (tmp_path / 'out/table.md').read_text() == table
 
     assert run('--jobs', '0')[::2] == (2, 'error: --jobs: must be at least 1, not 0\n')
     assert run('--cfg-options', 'seed=9')[::2] == (2, 'error: --cfg-options: the seed comes from seeds\n')
     code, out, err = run('--cfg-options', 'data.root=nowhere')
-    assert code == 3 and re.match(r"error: evaluation 'knn' \(.*tune.py\): nowhere/annotations.csv: No such file", err)
+    assert code == 3 and re.match(r"error: evaluation 'retrieval' \(.*tune.py\): nowhere/annotations.csv: No such file", err)
