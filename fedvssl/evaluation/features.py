@@ -39,7 +39,7 @@ logger = logging.getLogger('fedvssl')
 Grid = tuple[int, int, int]  # frames, height, width
 RANDOM = 'random'  # in place of a checkpoint: the initial weights
 GLOBAL_POOL: Grid = (1, 1, 1)
-CLIPS_AT_ONCE = 16  # through the backbone: memory does not grow with the clips of a video
+CLIPS_AT_ONCE = 8  # through the backbone: memory does not grow with the clips of a video
 FORMAT = 2  # of the kept features; what changes them without changing any fact below raises it
 SEED = 0  # of what a sampler that is not fixed would draw, so that features do not depend on the run's seed
 
