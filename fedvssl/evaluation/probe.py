@@ -22,7 +22,7 @@ from fedvssl.data.annotations import UNLABELLED, Video
 from fedvssl.data.dataset import build_dataset, read_videos
 from fedvssl.data.loader import ClipLoader
 from fedvssl.errors import BadVideosError, CheckpointError, DataListError
-from fedvssl.models import VideoModel, build_model
+from fedvssl.models import BackboneModel, build_model
 from fedvssl.registry import SAMPLERS, build
 from fedvssl.sections import require
 from fedvssl.weights import read_weights
@@ -102,7 +102,7 @@ def middle_clip(data: DataConfig) -> PhaseConfig:
                        (data.test or data.train).transforms)
 
 
-def features(model: VideoModel, data: DataConfig, videos: Sequence[Video], seed: int) -> tuple[Tensor, Tensor]:
+def features(model: BackboneModel, data: DataConfig, videos: Sequence[Video], seed: int) -> tuple[Tensor, Tensor]:
     """Returns float32 features (N, C), the feature maps' means, and int64 labels (N,) of the readable videos.
 
     Raises:
@@ -126,7 +126,7 @@ def features(model: VideoModel, data: DataConfig, videos: Sequence[Video], seed:
 
 
 @contextmanager
-def copy_of_model(config: RunConfig, checkpoint: Path | None) -> Iterator[VideoModel]:
+def copy_of_model(config: RunConfig, checkpoint: Path | None) -> Iterator[BackboneModel]:
     """Gives a run's model, in evaluation mode and without batch augmentations, on the run's device.
 
     Where batch norms, or their statistics, stay with the clients, those of the batch take their place.
@@ -151,7 +151,7 @@ def copy_of_model(config: RunConfig, checkpoint: Path | None) -> Iterator[VideoM
             torch.set_num_threads(threads)
 
 
-def _load(model: VideoModel, checkpoint: Path) -> None:
+def _load(model: BackboneModel, checkpoint: Path) -> None:
     """Loads the backbone of a commit."""
     own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith('backbone.')}
     tensors = read_weights(checkpoint)

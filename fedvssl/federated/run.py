@@ -22,7 +22,7 @@ from fedvssl.federated.client import build_client_app
 from fedvssl.federated.costs import totals
 from fedvssl.federated.engines import engine
 from fedvssl.federated.server import Server, build_cohorts, build_server_app, build_strategy, initial_state
-from fedvssl.models import VideoModel, build_model
+from fedvssl.models import BackboneModel, build_model
 from fedvssl.sections import DEPLOYMENT
 from fedvssl.state import FederatedState, RoundStore
 from fedvssl.training.hooks import Hook, Hooks
@@ -147,7 +147,7 @@ def default_hook(work_dir: Path) -> Hook:
     return Hooks([ConsoleHook(), JsonlHook(work_dir / 'log.jsonl')])
 
 
-def _rehearse(config: RunConfig, model: VideoModel, datasets: list[ClipDataset]) -> None:
+def _rehearse(config: RunConfig, model: BackboneModel, datasets: list[ClipDataset]) -> None:
     """Passes a sample of each phase that the run uses through the model.
 
     Raises:

@@ -8,7 +8,7 @@ from fedvssl.models.augments.color import BatchHueSaturation, DynamicBrightness,
 from fedvssl.models.augments.patches import PastePatches  # noqa: E402
 from fedvssl.models.backbones.r2plus1d import R2Plus1D18  # noqa: E402
 from fedvssl.models.backbones.r3d import R3D18  # noqa: E402
-from fedvssl.models.base import ClipClassifier, VideoModel, build_model  # noqa: E402
+from fedvssl.models.base import BackboneModel, build_model  # noqa: E402
 from fedvssl.models.linear_probe import LinearProbe, LinearProbeHead  # noqa: E402
 from fedvssl.models.preprocessor import ClipPreprocessor  # noqa: E402
 from fedvssl.models.pretext.ctp import CtP, CtPHead  # noqa: E402
@@ -17,7 +17,11 @@ from fedvssl.models.pretext.rot3d import Rot3D, Rotate90  # noqa: E402
 from fedvssl.models.pretext.speed import Speed  # noqa: E402
 from fedvssl.models.pretext.vcop import VCOP, VCOPHead  # noqa: E402
 from fedvssl.models.recognizer import Recognizer  # noqa: E402
+from fedvssl.models.video import ClipClassifier, VideoModel  # noqa: E402
 
-__all__ = ['R3D18', 'VCOP', 'BatchHueSaturation', 'ClipClassifier', 'ClipPreprocessor', 'CtP', 'CtPHead',
-           'DynamicBrightness', 'DynamicContrast', 'LinearProbe', 'LinearProbeHead', 'MoCo', 'MoCoHead', 'PastePatches',
-           'R2Plus1D18', 'Recognizer', 'Rot3D', 'Rotate90', 'Speed', 'VCOPHead', 'VideoModel', 'build_model']
+from fedvssl.models import image  # noqa: E402, isort: skip
+
+__all__ = ['R3D18', 'VCOP', 'BackboneModel', 'BatchHueSaturation', 'ClipClassifier', 'ClipPreprocessor', 'CtP',
+           'CtPHead', 'DynamicBrightness', 'DynamicContrast', 'LinearProbe', 'LinearProbeHead', 'MoCo', 'MoCoHead',
+           'PastePatches', 'R2Plus1D18', 'Recognizer', 'Rot3D', 'Rotate90', 'Speed', 'VCOPHead', 'VideoModel',
+           'build_model', 'image']

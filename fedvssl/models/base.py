@@ -1,20 +1,20 @@
-"""What all video models share: a backbone, a head, a preprocessor, and mmengine's three forward modes."""
+"""What all models share: a backbone to keep, mmengine's three forward modes, and what trainer and client ask."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from fedvssl import rng
 from fedvssl.registry import MODELS, build
 
 
-def build_model(cfg: dict, seed: int) -> 'VideoModel':
+def build_model(cfg: dict, seed: int) -> 'BackboneModel':
     """Builds a model and initialises it from the run's seed, so that server and clients start from the same bits.
 
     Args:
@@ -43,19 +43,17 @@ def _silence() -> Iterator[None]:
         logger.setLevel(level)
 
 
-class VideoModel(BaseModel):
-    """Backbone and head behind ``forward(inputs, data_samples, mode)``.
+class BackboneModel(BaseModel):
+    """A model that is trained for the sake of its ``backbone``, behind ``forward(inputs, data_samples, mode)``.
 
     Args:
-        backbone: Config of the backbone; it must tell its number of output channels as ``feat_dim``.
-        head: Config of the head, built with ``in_channels`` set to the backbone's ``feat_dim``.
         data_preprocessor: Config of the preprocessor; its output is what `forward` takes.
 
     Attributes:
         client_local: Parts, beside the head, that stay with a client whatever a strategy exchanges.
         wants_target: Whether sampler or augmentation must make a target.
         wants_independent_clips: Whether each clip of a sample must be transformed by draws of its own.
-        learns_labels: Whether the targets are the videos' labels.
+        learns_labels: Whether the targets are the samples' labels.
         penalty: What is added to the loss that is optimised, beside the task's own; None: nothing.
     """
 
@@ -64,18 +62,17 @@ class VideoModel(BaseModel):
     wants_independent_clips = False
     learns_labels = False
     penalty: Callable[[], Tensor] | None = None
+    backbone: nn.Module
 
-    def __init__(self, backbone: dict, head: dict, data_preprocessor: dict) -> None:
+    def __init__(self, data_preprocessor: dict) -> None:
         super().__init__(data_preprocessor=MODELS.build(data_preprocessor))
-        self.backbone = MODELS.build(backbone)
-        self.head = MODELS.build(dict(head, in_channels=self.backbone.feat_dim))
 
-    def forward(self, inputs: Tensor, data_samples: dict[str, Tensor] | None = None,
+    def forward(self, inputs: Any, data_samples: dict[str, Tensor] | None = None,
                 mode: str = 'tensor') -> Tensor | dict[str, Tensor]:
         """Runs one of the three modes.
 
         Args:
-            inputs: Normalised clips (B, M, 3, T, H, W), M clips a sample.
+            inputs: What the preprocessor makes of a batch.
             data_samples: What the task needs, e.g. ``target`` int64 (B,).
             mode: ``tensor`` (features), ``loss`` (dict with ``loss`` and what is worth logging) or ``predict``.
         """
@@ -97,48 +94,27 @@ class VideoModel(BaseModel):
         penalty = self.penalty()
         return losses['loss'] + penalty, dict(losses, penalty=penalty)
 
-    def features(self, inputs: Tensor) -> Tensor:
-        """Returns the feature maps of all clips, (B * M, C, T', H', W')."""
-        return self.backbone(inputs.flatten(0, 1))
+    def before_step(self, progress: float) -> None:
+        """Called before each step of training, with the run's progress in 0..1."""
+
+    def after_step(self, progress: float) -> None:
+        """Called after each step of the optimiser, with the same progress: the place for moving averages of weights."""
 
     @abstractmethod
-    def loss(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> dict[str, Tensor]:
+    def features(self, inputs: Any) -> Tensor:
+        """Returns the backbone's feature maps."""
+
+    @abstractmethod
+    def loss(self, inputs: Any, data_samples: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns the training loss (key ``loss``) and further scalars to log."""
 
     @abstractmethod
-    def predict(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> Tensor:
+    def predict(self, inputs: Any, data_samples: dict[str, Tensor]) -> Tensor:
         """Returns what an evaluation compares with the target."""
 
     @abstractmethod
     def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
         """Returns how good the predictions (n, ...) of n samples are, given their targets (n, ...)."""
-
-
-class ClipClassifier(VideoModel):
-    """A video model whose task is a classification: cross-entropy on logits."""
-
-    @abstractmethod
-    def predict(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> Tensor:
-        """Returns logits (B, classes)."""
-
-    def loss(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Returns the mean cross-entropy and the share of correct answers over the batch."""
-        logits, target = self.predict(inputs, data_samples), data_samples['target']
-        return dict(loss=F.cross_entropy(logits, target), accuracy=share_correct(logits, target))
-
-    def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-        """Returns the accuracy of logits (n, classes) and their mean cross-entropy."""
-        return dict(accuracy=float((predictions.argmax(dim=1) == targets).double().mean()),
-                    loss=float(F.cross_entropy(predictions, targets)))
-
-
-class PooledClassifier(ClipClassifier):
-    """A classifier whose head pools each clip's feature maps itself, such as mmaction2's ``I3DHead``."""
-
-    def predict(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> Tensor:
-        """Returns logits (B, classes), averaged over the M clips of each video; `inputs` is (B, M, 3, T, H, W)."""
-        batch, clips = inputs.shape[:2]
-        return self.head(self.features(inputs)).view(batch, clips, -1).mean(dim=1)
 
 
 def share_correct(logits: Tensor, target: Tensor) -> Tensor:

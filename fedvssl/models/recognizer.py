@@ -8,7 +8,7 @@ import numpy as np
 
 from fedvssl.data.annotations import UNLABELLED
 from fedvssl.data.description import Description
-from fedvssl.models.base import PooledClassifier
+from fedvssl.models.video import PooledClassifier
 from fedvssl.registry import MODELS
 
 

@@ -11,11 +11,11 @@ from fedvssl.data.dataset import REPLACEMENTS, ClipDataset
 from fedvssl.data.loader import collate
 from fedvssl.data.sampling import Sampler
 from fedvssl.errors import ConfigError, FedVSSLError
-from fedvssl.models import ClipClassifier, VideoModel
+from fedvssl.models import BackboneModel, ClipClassifier
 from fedvssl.models.preprocessor import BatchAugment
 
 
-def rehearse(model: VideoModel, dataset: ClipDataset, seed: int, key: str) -> None:
+def rehearse(model: BackboneModel, dataset: ClipDataset, seed: int, key: str) -> None:
     """Passes the first readable sample of a dataset without labels through loss, prediction and score.
 
     The model is left in evaluation mode, otherwise as it was. Where none of the first few videos is readable nothing is
@@ -82,7 +82,7 @@ def _target_maker(augments: Sequence[BatchAugment], sampler: Sampler) -> Any:
     return next((maker for maker in (*reversed(augments), sampler) if hasattr(maker, 'classes')), None)
 
 
-def _require_outputs(predictions: Tensor, sampler: Sampler, model: VideoModel, key: str) -> None:
+def _require_outputs(predictions: Tensor, sampler: Sampler, model: BackboneModel, key: str) -> None:
     """Checks that a classifier has one output for each class of whoever makes the target."""
     maker = _target_maker(model.data_preprocessor.augments, sampler)
     if maker is None or not isinstance(model, ClipClassifier) or predictions.shape[1] == len(maker.classes):

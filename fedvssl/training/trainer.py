@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from fedvssl.config import RunConfig
 from fedvssl.data.loader import Batch
 from fedvssl.errors import ConfigError
-from fedvssl.models import VideoModel, build_model
+from fedvssl.models import BackboneModel, build_model
 from fedvssl.registry import SCHEDULES, build
 from fedvssl.training.hooks import Hook
 from fedvssl.training.schedules import Schedule
@@ -61,7 +61,7 @@ class Trainer:
         device: Where to compute.
     """
 
-    def __init__(self, model: VideoModel, optim_wrapper: dict, schedule: Schedule, device: str = 'cpu') -> None:
+    def __init__(self, model: BackboneModel, optim_wrapper: dict, schedule: Schedule, device: str = 'cpu') -> None:
         try:
             self.model = model.to(device)
         except (RuntimeError, AssertionError) as error:  # the latter if torch was built without CUDA
@@ -133,8 +133,11 @@ class Trainer:
         self.model.train()
         means = Means()
         for step, batch in enumerate(batches):
-            self._set_lr(span.begin + (span.end - span.begin) * step / span.steps)
+            progress = span.begin + (span.end - span.begin) * step / span.steps
+            self._set_lr(progress)
+            self.model.before_step(progress)
             scalars = self.model.train_step(batch, self.optim_wrapper)
+            self.model.after_step(progress)
             means.add(scalars)
             if hook:
                 hook.after_step(number, dict(step=step + 1, **means.result()))
@@ -143,10 +146,10 @@ class Trainer:
     def _set_lr(self, progress: float) -> None:
         factor = self.schedule(progress)
         for group, lr in zip(self.optim_wrapper.optimizer.param_groups, self._base_lrs, strict=True):
-            group['lr'] = lr * factor
+            group['lr'] = lr if group.get('fix_lr') else lr * factor
 
     @contextmanager
-    def evaluating(self) -> Iterator[VideoModel]:
+    def evaluating(self) -> Iterator[BackboneModel]:
         """Gives the model in evaluation mode, without gradients."""
         self.model.eval()
         with torch.inference_mode():

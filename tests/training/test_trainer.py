@@ -5,20 +5,22 @@ from dataclasses import replace
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from mmengine.model import BaseModel
 from torch import nn
 
 from fedvssl.errors import ConfigError
+from fedvssl.models import BackboneModel
 from fedvssl.training.hooks import Hook
 from fedvssl.training.schedules import ConstantSchedule, StepSchedule
 from fedvssl.training.trainer import Span, Trainer, build_trainer
 
 
-class Slope(BaseModel):
+class Slope(BackboneModel):
     """Loss = weight: each step of plain SGD subtracts exactly the learning rate."""
 
+    features = loss = predict = score = None  # no part in these tests
+
     def __init__(self):
-        super().__init__()
+        super().__init__(dict(type='BaseDataPreprocessor'))
         self.weight = nn.Parameter(torch.zeros(()))
 
     def forward(self, inputs, mode='tensor'):

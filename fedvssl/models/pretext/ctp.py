@@ -28,8 +28,8 @@ from torch.nn import functional as F
 from fedvssl.errors import ConfigError
 from fedvssl.models.augments.patches import PastePatches
 from fedvssl.models.augments.trajectories import PUBLISHED_CROP
-from fedvssl.models.base import VideoModel
 from fedvssl.models.roi_align import roi_align
+from fedvssl.models.video import VideoModel
 from fedvssl.registry import MODELS
 
 

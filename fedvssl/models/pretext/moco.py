@@ -42,7 +42,8 @@ from torch.nn import functional as F
 
 from fedvssl.data.description import Description
 from fedvssl.errors import ConfigError
-from fedvssl.models.base import VideoModel, share_correct
+from fedvssl.models.base import share_correct
+from fedvssl.models.video import VideoModel
 from fedvssl.registry import MODELS
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from fedvssl.data.description import Description
 from fedvssl.data.draws import Draws
 from fedvssl.errors import ConfigError
-from fedvssl.models.base import PooledClassifier
+from fedvssl.models.video import PooledClassifier
 from fedvssl.registry import MODELS
 
 ANGLES = 4

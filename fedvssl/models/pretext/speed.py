@@ -8,7 +8,7 @@ parameters at width 64; cross-entropy, initially ln 7 = 1.946.
 Sources: Wang et al. (CtP), CVPR 2021, whose code has this task as a baseline; Rehman et al. (FedVSSL), ECCV 2022.
 """
 
-from fedvssl.models.base import PooledClassifier
+from fedvssl.models.video import PooledClassifier
 from fedvssl.registry import MODELS
 
 

@@ -16,7 +16,7 @@ import torch
 from mmengine.model import BaseModule, kaiming_init, normal_init
 from torch import Tensor, nn
 
-from fedvssl.models.base import ClipClassifier
+from fedvssl.models.video import ClipClassifier
 from fedvssl.registry import MODELS
 
 
