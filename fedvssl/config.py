@@ -208,8 +208,10 @@ def check_types(config: RunConfig) -> None:
     _check(config.schedule, registry.SCHEDULES, 'schedule')
     if data.partition is not None:
         _check(data.partition, registry.PARTITIONERS, 'data.partition')
+    if data.images is not None:
+        _check(data.images, registry.IMAGES, 'data.images')
     for name, phase in (('train', data.train), ('test', data.test)):
-        if phase is not None:
+        if phase is not None and data.images is None:
             _check(phase.sampler, registry.SAMPLERS, f'data.{name}.sampler')
             for index, transform in enumerate(phase.transforms):
                 _check(transform, registry.TRANSFORMS, f'data.{name}.transforms[{index}]')

@@ -25,13 +25,14 @@ from fedvssl import rng
 from fedvssl.commit import write_json
 from fedvssl.config import PhaseConfig, RunConfig, TrainingConfig, config_hash, identity
 from fedvssl.data.annotations import Video, list_digest
-from fedvssl.data.dataset import build_dataset, list_digests, read_videos, without_labels
-from fedvssl.data.loader import ClipLoader
+from fedvssl.data.dataset import build_dataset, list_digests, read_videos
+from fedvssl.data.loader import build_loader
 from fedvssl.data.partitioners import build_partitions, num_own_lists
 from fedvssl.environment import describe_environment
 from fedvssl.errors import ConfigError, DataListError
 from fedvssl.state import CentralState, RoundStore
 from fedvssl.training.hooks import Hook, Hooks
+from fedvssl.training.labels import visible
 from fedvssl.training.logging import ConsoleHook, JsonlHook
 from fedvssl.training.monitoring import check_monitors, monitored
 from fedvssl.training.rehearsal import rehearse, require_same_classes
@@ -117,9 +118,10 @@ class _Phase:
 
     def __init__(self, config: RunConfig, phase: PhaseConfig, videos: Sequence[Video], batch_size: int,
                  replace_bad: bool) -> None:
-        self.dataset = build_dataset(config.data, phase, without_labels(videos), replace_bad)
+        self.dataset = build_dataset(config.data, phase, visible(config.model, videos), replace_bad,
+                                     config.runtime.device)
         self.indices = np.arange(len(videos))
-        self.loader = ClipLoader(self.dataset, batch_size, config.data.workers)
+        self.loader = build_loader(self.dataset, batch_size, config.data.workers)
 
 
 def training_videos(config: RunConfig) -> list[Video]:

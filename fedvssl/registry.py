@@ -25,6 +25,7 @@ SCHEDULES = _child('parameter scheduler', root.PARAM_SCHEDULERS, 'fedvssl.traini
 
 # What mmengine has no registry for.
 SAMPLERS = Registry('clip sampler', scope=SCOPE, locations=['fedvssl.data'])
+IMAGES = Registry('image set', scope=SCOPE, locations=['fedvssl.data.images'])
 PARTITIONERS = Registry('partitioner', scope=SCOPE, locations=['fedvssl.data'])
 STRATEGIES = Registry('strategy', scope=SCOPE, locations=['fedvssl.federated'])
 MONITORS = Registry('monitor', scope=SCOPE, locations=['fedvssl.evaluation.monitors', 'fedvssl.federated.updates'])

@@ -28,11 +28,11 @@ def require(condition: bool, key: str, message: str) -> None:
 
 @dataclass(frozen=True)
 class PhaseConfig:
-    """How one split is read: which rows, which clips, which transforms."""
+    """How one split is read: which rows; of videos, which clips and which transforms, too."""
 
     split: str | None
-    sampler: dict
-    transforms: list
+    sampler: dict = field(default_factory=dict)
+    transforms: list = field(default_factory=list)
     independent_clips: bool = False  # whether each clip of a sample is transformed by draws of its own
 
 
@@ -53,11 +53,12 @@ class DecodeConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the videos are and how they become batches."""
+    """Where the videos, or the images, are and how they become batches."""
 
     root: str
     train: PhaseConfig
     test: PhaseConfig | None = None
+    images: dict | None = field(default=None, metadata=HASHED_IF_SET)  # a set of images, e.g. dict(type='CIFAR')
     annotations: str = 'annotations.csv'  # relative to root
     split_column: str = 'split'
     label_base: int = 0
@@ -76,6 +77,13 @@ class DataConfig:
         require(self.workers >= 0, 'data.workers', f'must be 0 or more, not {self.workers}')
         require(0 <= self.max_bad_videos <= 1, 'data.max_bad_videos',
                  f'is a share between 0 and 1, not {self.max_bad_videos}')
+        for name in ('train', 'test'):
+            phase = getattr(self, name)
+            if phase is not None and self.images is None:
+                require(bool(phase.sampler), f'data.{name}.sampler', 'is required and missing')
+            elif phase is not None:
+                require(not (phase.sampler or phase.transforms), f'data.{name}',
+                        'images have neither sampler nor transforms; model.data_preprocessor.views augments them')
 
 
 @dataclass(frozen=True)

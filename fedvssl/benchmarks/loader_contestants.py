@@ -16,7 +16,7 @@ from fedvssl.benchmarks.loader_cases import CROP, Case, Pattern
 from fedvssl.benchmarks.loader_reference import PublishedZip, Stock
 from fedvssl.config import from_dict
 from fedvssl.data.annotations import UNLABELLED, Video
-from fedvssl.data.dataset import ClipDataset, build_dataset
+from fedvssl.data.dataset import ClipDataset, build_clips
 from fedvssl.registry import SAMPLERS, TRANSFORMS, build
 from fedvssl.video import open_video
 
@@ -81,7 +81,7 @@ class Ours:
         values: dict[str, Any] = dict(model={}, optim_wrapper={}, schedule={},
                                       data=dict(root=str(root), train=train, workers=self.workers))
         data = from_dict(values).data
-        return build_dataset(data, data.train, videos, replace_bad=False)
+        return build_clips(data, data.train, videos, replace_bad=False)
 
     def shown(self, frames: int) -> list[Shown]:
         """Loads all clips of a video of so many frames, to be checked."""

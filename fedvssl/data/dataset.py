@@ -23,6 +23,7 @@ from fedvssl.config import DataConfig, PhaseConfig
 from fedvssl.data.annotations import UNLABELLED, Video, read_annotations, read_quarantine
 from fedvssl.data.clip_pool import ClipPool
 from fedvssl.data.clips import ClipReader, ClipSource
+from fedvssl.data.images.dataset import ImageDataset, images_digest, read_images, read_items, split_of
 from fedvssl.errors import BadVideosError, ConfigError, DataListError, suggest
 from fedvssl.registry import SAMPLERS, TRANSFORMS, build
 from fedvssl.video import AUTO, BACKENDS, VideoDecodeError
@@ -146,6 +147,9 @@ class ClipDataset:
                                  f'{limit:g} allows; mend them or take them out of the list:{listed}')
 
 
+Dataset = ClipDataset | ImageDataset
+
+
 def read_videos(data: DataConfig, split: str | None) -> list[Video]:
     """Reads the rows of one split of a config's annotation file, less those that are quarantined.
 
@@ -157,6 +161,8 @@ def read_videos(data: DataConfig, split: str | None) -> list[Video]:
         DataListError: If a file is wrong, naming file and line; or if the quarantine leaves nothing.
     """
     root = Path(data.root)
+    if data.images is not None:
+        return read_items(data, split)
     videos = read_annotations(root / data.annotations, root, label_base=data.label_base, split=split,
                               split_column=data.split_column, extension=data.extension)
     if data.quarantine is None:
@@ -172,6 +178,8 @@ def read_videos(data: DataConfig, split: str | None) -> list[Video]:
 
 def list_digests(data: DataConfig) -> dict[str, str]:
     """Returns the SHA-256 of the files that say which videos there are: what they hold is part of a run's identity."""
+    if data.images is not None:
+        return {'images_sha256': images_digest(data)}
     files = dict(annotations=data.annotations, quarantine=data.quarantine)
     return {f'{key}_sha256': sha256((Path(data.root) / file).read_bytes()).hexdigest()
             for key, file in files.items() if file is not None}
@@ -182,7 +190,15 @@ def without_labels(videos: Sequence[Video]) -> list[Video]:
     return [replace(video, label=UNLABELLED) for video in videos]
 
 
-def build_dataset(data: DataConfig, phase: PhaseConfig, videos: Sequence[Video], replace_bad: bool) -> ClipDataset:
+def build_dataset(data: DataConfig, phase: PhaseConfig, videos: Sequence[Video], replace_bad: bool,
+                  device: str = 'cpu') -> Dataset:
+    """Builds the dataset of one phase of a config on given videos (see `build_clips`) or images (on `device`)."""
+    if data.images is not None:
+        return ImageDataset(videos, read_images(data, split_of(videos[0])), device)
+    return build_clips(data, phase, videos, replace_bad)
+
+
+def build_clips(data: DataConfig, phase: PhaseConfig, videos: Sequence[Video], replace_bad: bool) -> ClipDataset:
     """Builds the dataset of one phase of a config on given videos.
 
     Clips are read by processes of their own, which can be killed; not where there are to be no workers, or where frames

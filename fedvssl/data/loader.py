@@ -5,6 +5,7 @@ as long as the loader and serve every client in turn. Since each sample's random
 changes a batch.
 """
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,28 +15,24 @@ import numpy as np
 import torch
 
 from fedvssl import rng
-from fedvssl.data.dataset import ClipDataset
+from fedvssl.data.dataset import ClipDataset, Dataset
 from fedvssl.data.frame_ops import stacked
+from fedvssl.data.images.dataset import ImageDataset
 
 Batch = dict[str, Any]
 
 BATCHES_AHEAD = 2
 
 
-class ClipLoader:
-    """Serves batches of a `ClipDataset`.
+class Loader(ABC):
+    """Serves batches of a dataset.
 
     Args:
-        dataset: Where the samples come from.
         batch_size: Samples of a batch.
-        workers: How many load ahead; 0 loads in the caller's thread.
     """
 
-    def __init__(self, dataset: ClipDataset, batch_size: int, workers: int = 0) -> None:
-        self.dataset = dataset
+    def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
-        self.workers = workers
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix='clip-loader') if workers else None
 
     def num_batches(self, num_samples: int) -> int:
         """Returns how many batches `num_samples` samples make."""
@@ -59,6 +56,30 @@ class ClipLoader:
     def in_order(self, indices: np.ndarray, seed: int, *names: rng.Name) -> Iterator[Batch]:
         """Yields every video once, in the order given; the last batch may be smaller (arguments as for `shuffled`)."""
         yield from self._batches(np.asarray(indices), indices, seed, *names)
+
+    @abstractmethod
+    def _batches(self, order: np.ndarray, among: np.ndarray, seed: int, *names: rng.Name) -> Iterator[Batch]:
+        """Yields batches in the order given; a sample may be replaced by one of `among`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends whatever loads."""
+
+
+class ClipLoader(Loader):
+    """Serves batches of a `ClipDataset`.
+
+    Args:
+        dataset: Where the samples come from.
+        batch_size: Samples of a batch.
+        workers: How many load ahead; 0 loads in the caller's thread.
+    """
+
+    def __init__(self, dataset: ClipDataset, batch_size: int, workers: int = 0) -> None:
+        super().__init__(batch_size)
+        self.dataset = dataset
+        self.workers = workers
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix='clip-loader') if workers else None
 
     def _batches(self, order: np.ndarray, among: np.ndarray, seed: int, *names: rng.Name) -> Iterator[Batch]:
         def load(index: int) -> dict[str, Any] | None:
@@ -92,6 +113,36 @@ class ClipLoader:
         self.dataset.close()  # which ends what the threads wait for
         if self._pool:
             self._pool.shutdown()
+
+
+class ImageLoader(Loader):
+    """Serves batches of an `ImageDataset`, whose images lie in memory: nothing is loaded, rows are taken.
+
+    The augmentation of a batch is drawn at once, from a seed that the batch's place in the run names.
+
+    Args:
+        dataset: Where the images come from.
+        batch_size: Images of a batch.
+    """
+
+    def __init__(self, dataset: ImageDataset, batch_size: int) -> None:
+        super().__init__(batch_size)
+        self.dataset = dataset
+
+    def _batches(self, order: np.ndarray, among: np.ndarray, seed: int, *names: rng.Name) -> Iterator[Batch]:
+        for step, start in enumerate(range(0, len(order), self.batch_size)):
+            drawn = rng.stream_seed(seed, 'device', *names, step) >> 1
+            yield self.dataset.batch(order[start:start + self.batch_size], drawn)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def build_loader(dataset: Dataset, batch_size: int, workers: int = 0) -> Loader:
+    """Returns what serves batches of a dataset; `workers` are for videos."""
+    if isinstance(dataset, ImageDataset):
+        return ImageLoader(dataset, batch_size)
+    return ClipLoader(dataset, batch_size, workers)
 
 
 def collate(samples: list[dict[str, Any]]) -> Batch:

@@ -23,8 +23,8 @@ from torch.nn import functional as F
 
 from fedvssl.config import RunConfig, identity
 from fedvssl.data.annotations import Video, resolve
-from fedvssl.data.dataset import ClipDataset, build_dataset
-from fedvssl.data.loader import Batch, ClipLoader
+from fedvssl.data.dataset import Dataset, build_dataset, list_digests
+from fedvssl.data.loader import Batch, build_loader
 from fedvssl.data.probe_cache import signature_of
 from fedvssl.environment import describe_environment
 from fedvssl.errors import BadVideosError, CheckpointError, FedVSSLError
@@ -102,8 +102,8 @@ class Extractor:
 
     def _extract(self, videos: list[Video], sizes: Sequence[Grid]) -> dict[Grid, Features]:
         data, begun = self.config.data, time.perf_counter()
-        dataset = build_dataset(data, self.phase, videos, replace_bad=False)
-        with closing(ClipLoader(dataset, data.test_batch_size, data.workers)) as loader:
+        dataset = build_dataset(data, self.phase, videos, replace_bad=False, device=self.config.runtime.device)
+        with closing(build_loader(dataset, data.test_batch_size, data.workers)) as loader:
             batches = loader.in_order(np.arange(len(videos)), SEED, 'features')
             pooled = self._pass(batches, len(videos), sizes)
             dataset.check_bad(data.max_bad_videos)
@@ -120,8 +120,9 @@ class Extractor:
         with self.trainer.evaluating() as model:
             for batch in batches:
                 inputs = model.data_preprocessor(batch)['inputs']
-                number, clips = inputs.shape[:2]
-                parts = [_pooled(model.backbone(part), sizes) for part in inputs.flatten(0, 1).split(CLIPS_AT_ONCE)]
+                clips_of, clips = (inputs, 1) if inputs.ndim == 4 else (inputs.flatten(0, 1), inputs.shape[1])
+                number = len(inputs)
+                parts = [_pooled(as_clips(model.backbone(part)), sizes) for part in clips_of.split(CLIPS_AT_ONCE)]
                 for size in sizes:
                     grid = parts[0][size][1]
                     vectors = clip_means(torch.cat([part[size][0] for part in parts]), clips)
@@ -132,7 +133,7 @@ class Extractor:
                 logger.info('features of %d of %d videos', done, most)
         return {size: (vectors[:done], grid) for size, (vectors, grid) in made.items()}
 
-    def _features(self, dataset: ClipDataset, vectors: np.ndarray, grid: Grid, seconds: float) -> Features:
+    def _features(self, dataset: Dataset, vectors: np.ndarray, grid: Grid, seconds: float) -> Features:
         """Puts vectors and what is known of their videos together."""
         there = [video for video in dataset.videos if video.path not in dataset.bad]
         assert len(there) == len(vectors)
@@ -158,6 +159,7 @@ class Extractor:
         environment = describe_environment()
         return dict(
             format=FORMAT, weights=self.digest, videos=_videos_digest(Path(data.root), videos),
+            **({} if data.images is None else list_digests(data)),
             preprocessor=config.model['data_preprocessor'], backbone=config.model['backbone'],
             clips={key: value for key, value in identity(self.phase).items() if key != 'split'},
             decode=identity(data.decode), batch=data.test_batch_size,
@@ -174,6 +176,12 @@ def clipped(size: Grid, maps_NCTHW: Tensor) -> Grid:
 def pooled_vectors(maps_NCTHW: Tensor, grid: Grid) -> Tensor:
     """Returns the vectors of clips (N, C * t * h * w): feature maps (N, C, T', H', W') averaged to a grid (t, h, w)."""
     return F.adaptive_avg_pool3d(maps_NCTHW, grid).flatten(1)
+
+
+def as_clips(maps: Tensor | Sequence[Tensor]) -> Tensor:
+    """Returns a backbone's feature maps (N, C, T', H', W'); those of images have one frame."""
+    maps = maps if isinstance(maps, Tensor) else maps[-1]
+    return maps[:, :, None] if maps.ndim == 4 else maps
 
 
 def clip_means(vectors_ND: Tensor, clips: int) -> Tensor:

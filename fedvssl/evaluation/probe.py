@@ -20,7 +20,7 @@ from fedvssl import rng
 from fedvssl.config import DataConfig, PhaseConfig, RunConfig
 from fedvssl.data.annotations import UNLABELLED, Video
 from fedvssl.data.dataset import build_dataset, read_videos
-from fedvssl.data.loader import ClipLoader
+from fedvssl.data.loader import build_loader
 from fedvssl.errors import BadVideosError, CheckpointError, DataListError
 from fedvssl.models import BackboneModel, build_model
 from fedvssl.registry import SAMPLERS, build
@@ -29,6 +29,7 @@ from fedvssl.weights import read_weights
 from fedvssl.weights.loading import match
 
 FEWEST = 4  # videos that a measurement makes sense of
+AUGMENTED = ('augments', 'views', 'test_views')  # arguments of a preprocessor: what a probe goes without
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ def choose(data: DataConfig, split: str | None, count: int, seed: int, labelled:
 
 def middle_clip(data: DataConfig) -> PhaseConfig:
     """Returns how the videos are read."""
+    if data.images is not None:
+        return PhaseConfig(None)
     length = build(SAMPLERS, data.train.sampler, 'data.train.sampler').clip_length
     return PhaseConfig(None, dict(type='MidTickSampler', clip_length=length, stride=1, num_clips=1),
                        (data.test or data.train).transforms)
@@ -111,10 +114,10 @@ def features(model: BackboneModel, data: DataConfig, videos: Sequence[Video], se
     """
     dataset = build_dataset(data, middle_clip(data), videos, replace_bad=False)
     found, labels = [], []
-    with closing(ClipLoader(dataset, data.test_batch_size, data.workers)) as loader, torch.inference_mode():
+    with closing(build_loader(dataset, data.test_batch_size, data.workers)) as loader, torch.inference_mode():
         for batch in loader.in_order(np.arange(len(videos)), seed, 'monitor'):
             inputs = model.data_preprocessor(batch)['inputs']
-            found.append(model.features(inputs).mean(dim=(2, 3, 4)).float().cpu())
+            found.append(model.features(inputs).flatten(2).mean(dim=2).float().cpu())
             labels.append(batch['data_samples']['target'])
     dataset.check_bad(data.max_bad_videos)
     if not found:
@@ -139,7 +142,7 @@ def copy_of_model(config: RunConfig, checkpoint: Path | None) -> Iterator[Backbo
         CheckpointError: If the commit is missing or damaged.
     """
     device, threads = torch.device(config.runtime.device), torch.get_num_threads()
-    preprocessor = {key: value for key, value in config.model['data_preprocessor'].items() if key != 'augments'}
+    preprocessor = {key: value for key, value in config.model['data_preprocessor'].items() if key not in AUGMENTED}
     with torch.random.fork_rng([device] if device.type == 'cuda' else []):
         try:
             torch.set_num_threads(config.runtime.threads)

@@ -10,7 +10,7 @@ import numpy as np
 from fedvssl import rng
 from fedvssl.config import RunConfig, TrainingConfig
 from fedvssl.data.dataset import build_dataset
-from fedvssl.data.loader import ClipLoader
+from fedvssl.data.loader import build_loader
 from fedvssl.errors import ConfigError
 from fedvssl.evaluation.features import weights_digest
 from fedvssl.evaluation.labels import train_and_test_videos
@@ -75,10 +75,10 @@ class FineTuning:
         self.task: str = _require_recognizer(config).task
         train, test = train_and_test_videos(config)
         assert data.test is not None  # as `train_and_test_videos` checked
-        self.train = build_dataset(data, data.train, train, replace_bad=True)
-        self.test = build_dataset(data, data.test, test, replace_bad=False)
-        self.train_loader = ClipLoader(self.train, data.batch_size, data.workers)
-        self.test_loader = ClipLoader(self.test, data.test_batch_size, data.workers)
+        self.train = build_dataset(data, data.train, train, replace_bad=True, device=config.runtime.device)
+        self.test = build_dataset(data, data.test, test, replace_bad=False, device=config.runtime.device)
+        self.train_loader = build_loader(self.train, data.batch_size, data.workers)
+        self.test_loader = build_loader(self.test, data.test_batch_size, data.workers)
         self.trainer: Trainer = build_trainer(config)
         self.steps = self.train_loader.num_batches(len(self.train))
 

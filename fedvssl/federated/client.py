@@ -20,8 +20,8 @@ from fedvssl import rng
 from fedvssl.commit import write_json
 from fedvssl.config import RunConfig
 from fedvssl.data.annotations import Video
-from fedvssl.data.dataset import ClipDataset, build_dataset, list_digests, read_videos, without_labels
-from fedvssl.data.loader import ClipLoader
+from fedvssl.data.dataset import Dataset, build_dataset, list_digests, read_videos
+from fedvssl.data.loader import Loader, build_loader
 from fedvssl.data.partition import Partition, digest
 from fedvssl.data.partitioners import build_held_out, build_partitions
 from fedvssl.errors import ConfigError, DataListError
@@ -46,6 +46,7 @@ from fedvssl.federated.messages import (
 from fedvssl.federated.privacy_mods import train_mods
 from fedvssl.federated.terms import accepted, keeps_copy, proximal_term
 from fedvssl.state import HeadStore
+from fedvssl.training.labels import visible
 from fedvssl.training.trainer import Span, Trainer, build_trainer
 
 
@@ -68,7 +69,7 @@ def build_client_app(config: RunConfig, work_dir: Path, digests: Mapping[str, st
 class _Split:
     """The videos of one phase, loaded by one loader and divided among the clients."""
 
-    def __init__(self, dataset: ClipDataset, partitions: list[np.ndarray], loader: ClipLoader) -> None:
+    def __init__(self, dataset: Dataset, partitions: list[np.ndarray], loader: Loader) -> None:
         self.dataset, self.partitions, self.loader = dataset, partitions, loader
 
     def bad_in(self, partition: int) -> tuple[dict[str, str], int]:
@@ -109,10 +110,11 @@ class Client:
     def train_split(self) -> _Split:
         """Training videos."""
         data = self.config.data
-        dataset = build_dataset(data, data.train, without_labels(self._train_list), replace_bad=True)
+        dataset = build_dataset(data, data.train, visible(self.config.model, self._train_list), replace_bad=True,
+                                device=self.config.runtime.device)
         partitions = build_partitions(data, self._train_list, self.config.seed)
         self._require_same_lists(partitions)
-        return _Split(dataset, partitions, ClipLoader(dataset, data.batch_size, data.workers))
+        return _Split(dataset, partitions, build_loader(dataset, data.batch_size, data.workers))
 
     def _require_same_lists(self, partitions: Partition) -> None:
         """Refuses lists that have changed since the run began: a process that started later would train on others."""
@@ -129,9 +131,10 @@ class Client:
         if data.test is None:
             raise ConfigError('data.test: evaluation needs it and the config does not have it')
         videos = read_videos(data, data.test.split)
-        dataset = build_dataset(data, data.test, without_labels(videos), replace_bad=False)
+        dataset = build_dataset(data, data.test, visible(self.config.model, videos), replace_bad=False,
+                                device=self.config.runtime.device)
         partitions = build_held_out(data, self._train_list, videos, self.config.seed)
-        return _Split(dataset, partitions, ClipLoader(dataset, data.test_batch_size, data.workers))
+        return _Split(dataset, partitions, build_loader(dataset, data.test_batch_size, data.workers))
 
     def train(self, message: Message, context: Context) -> Message:
         """Trains one client for one round and replies with its shared tensors, video count and mean loss."""

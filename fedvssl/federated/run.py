@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 
 from fedvssl.config import FederationConfig, RunConfig, config_hash, identity
 from fedvssl.data.annotations import Video
-from fedvssl.data.dataset import ClipDataset, build_dataset, list_digests, read_videos, without_labels
+from fedvssl.data.dataset import Dataset, build_dataset, list_digests, read_videos
 from fedvssl.data.partition import Partition, digest
 from fedvssl.data.partitioners import build_held_out, build_partitions, num_own_lists
 from fedvssl.environment import describe_environment
@@ -26,6 +26,7 @@ from fedvssl.models import BackboneModel, build_model
 from fedvssl.sections import DEPLOYMENT
 from fedvssl.state import FederatedState, RoundStore
 from fedvssl.training.hooks import Hook, Hooks
+from fedvssl.training.labels import visible
 from fedvssl.training.logging import ConsoleHook, JsonlHook
 from fedvssl.training.monitoring import check_monitors, monitored
 from fedvssl.training.rehearsal import rehearse, require_same_classes
@@ -147,7 +148,7 @@ def default_hook(work_dir: Path) -> Hook:
     return Hooks([ConsoleHook(), JsonlHook(work_dir / 'log.jsonl')])
 
 
-def _rehearse(config: RunConfig, model: BackboneModel, datasets: list[ClipDataset]) -> None:
+def _rehearse(config: RunConfig, model: BackboneModel, datasets: list[Dataset]) -> None:
     """Passes a sample of each phase that the run uses through the model.
 
     Raises:
@@ -176,7 +177,7 @@ class _Data:
 
     num_clients: int
     partitions: Partition = field(default_factory=list)
-    datasets: list[ClipDataset] = field(default_factory=list)
+    datasets: list[Dataset] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     tested: frozenset[int] | None = None
 
@@ -214,7 +215,7 @@ def _check_data(config: RunConfig) -> _Data:
         _require_hosts(settings)
         return _Data(own_lists)
     lists = [read_videos(data, phase.split) for phase in phases]
-    datasets = [build_dataset(data, phase, without_labels(videos), replace_bad=False)
+    datasets = [build_dataset(data, phase, visible(config.model, videos), replace_bad=False)
                 for phase, videos in zip(phases, lists, strict=True)]
     partitions = build_partitions(data, lists[0], config.seed)
     digests = dict(list_digests(data), partition_sha256=digest(partitions))

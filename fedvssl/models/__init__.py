@@ -5,9 +5,20 @@ from fedvssl.compat import import_mmaction_models
 import_mmaction_models()
 
 from fedvssl.models.augments.color import BatchHueSaturation, DynamicBrightness, DynamicContrast  # noqa: E402
+from fedvssl.models.augments.image.blur import GaussianBlur  # noqa: E402
+from fedvssl.models.augments.image.crop import ResizedCrop  # noqa: E402
+from fedvssl.models.augments.image.grey import Grayscale  # noqa: E402
+from fedvssl.models.augments.image.jitter import ColorJitter  # noqa: E402
+from fedvssl.models.augments.image.solarize import Solarize  # noqa: E402
 from fedvssl.models.augments.patches import PastePatches  # noqa: E402
+from fedvssl.models.backbones.alexnet_cifar import AlexNetCIFAR  # noqa: E402
+from fedvssl.models.backbones.conv4 import Conv4  # noqa: E402
+from fedvssl.models.backbones.densenet_cifar import DenseNetCIFAR  # noqa: E402
+from fedvssl.models.backbones.efficientnet_cifar import EfficientNetCIFAR  # noqa: E402
 from fedvssl.models.backbones.r2plus1d import R2Plus1D18  # noqa: E402
 from fedvssl.models.backbones.r3d import R3D18  # noqa: E402
+from fedvssl.models.backbones.resnet_cifar import ResNetCIFAR  # noqa: E402
+from fedvssl.models.backbones.vgg_cifar import VGGCIFAR  # noqa: E402
 from fedvssl.models.base import BackboneModel, build_model  # noqa: E402
 from fedvssl.models.linear_probe import LinearProbe, LinearProbeHead  # noqa: E402
 from fedvssl.models.preprocessor import ClipPreprocessor  # noqa: E402

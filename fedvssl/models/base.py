@@ -9,6 +9,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fedvssl import rng
 from fedvssl.registry import MODELS, build
@@ -115,6 +116,24 @@ class BackboneModel(BaseModel):
     @abstractmethod
     def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
         """Returns how good the predictions (n, ...) of n samples are, given their targets (n, ...)."""
+
+
+class Classifier(BackboneModel):
+    """A model whose task is a classification: cross-entropy on logits."""
+
+    @abstractmethod
+    def predict(self, inputs: Any, data_samples: dict[str, Tensor]) -> Tensor:
+        """Returns logits (B, classes)."""
+
+    def loss(self, inputs: Any, data_samples: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the mean cross-entropy and the share of correct answers over the batch."""
+        logits, target = self.predict(inputs, data_samples), data_samples['target']
+        return dict(loss=F.cross_entropy(logits, target), accuracy=share_correct(logits, target))
+
+    def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
+        """Returns the accuracy of logits (n, classes) and their mean cross-entropy."""
+        return dict(accuracy=float((predictions.argmax(dim=1) == targets).double().mean()),
+                    loss=float(F.cross_entropy(predictions, targets)))
 
 
 def share_correct(logits: Tensor, target: Tensor) -> Tensor:

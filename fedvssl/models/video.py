@@ -1,11 +1,8 @@
 """What all video models share: a backbone and a head on clips."""
 
-from abc import abstractmethod
-
 from torch import Tensor
-from torch.nn import functional as F
 
-from fedvssl.models.base import BackboneModel, share_correct
+from fedvssl.models.base import BackboneModel, Classifier
 from fedvssl.registry import MODELS
 
 
@@ -28,22 +25,8 @@ class VideoModel(BackboneModel):
         return self.backbone(inputs.flatten(0, 1))
 
 
-class ClipClassifier(VideoModel):
-    """A video model whose task is a classification: cross-entropy on logits."""
-
-    @abstractmethod
-    def predict(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> Tensor:
-        """Returns logits (B, classes)."""
-
-    def loss(self, inputs: Tensor, data_samples: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Returns the mean cross-entropy and the share of correct answers over the batch."""
-        logits, target = self.predict(inputs, data_samples), data_samples['target']
-        return dict(loss=F.cross_entropy(logits, target), accuracy=share_correct(logits, target))
-
-    def score(self, predictions: Tensor, targets: Tensor) -> dict[str, float]:
-        """Returns the accuracy of logits (n, classes) and their mean cross-entropy."""
-        return dict(accuracy=float((predictions.argmax(dim=1) == targets).double().mean()),
-                    loss=float(F.cross_entropy(predictions, targets)))
+class ClipClassifier(Classifier, VideoModel):
+    """A video model whose task is a classification."""
 
 
 class PooledClassifier(ClipClassifier):

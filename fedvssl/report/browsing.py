@@ -11,7 +11,7 @@ import numpy as np
 
 from fedvssl import rng
 from fedvssl.config import PhaseConfig, RunConfig
-from fedvssl.data.dataset import REPLACEMENTS, ClipDataset, build_dataset, read_videos
+from fedvssl.data.dataset import REPLACEMENTS, ClipDataset, build_clips, read_videos
 from fedvssl.data.description import Description, describe
 from fedvssl.data.loader import collate
 from fedvssl.errors import BadVideosError, ConfigError, suggest
@@ -68,8 +68,8 @@ class Browser:
         self.config, self.phase, self.settings = config, phase, settings
         self.seed = config.seed if seed is None else seed
         # `replace_bad` would not tell which video came in: `samples` takes the next one itself.
-        self.dataset: ClipDataset = build_dataset(config.data, settings, read_videos(config.data, settings.split),
-                                                  replace_bad=False)
+        self.dataset: ClipDataset = build_clips(config.data, settings, read_videos(config.data, settings.split),
+                                                replace_bad=False)
         self.model: VideoModel = build(MODELS, config.model, 'model')
 
     def samples(self, count: int) -> list[Sight]:

@@ -3,19 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fedvssl.data.annotations import UNLABELLED
-from fedvssl.data.dataset import REPLACEMENTS, ClipDataset
-from fedvssl.data.loader import collate
+from fedvssl.data.dataset import REPLACEMENTS, Dataset
+from fedvssl.data.loader import build_loader
 from fedvssl.data.sampling import Sampler
 from fedvssl.errors import ConfigError, FedVSSLError
 from fedvssl.models import BackboneModel, ClipClassifier
 from fedvssl.models.preprocessor import BatchAugment
 
 
-def rehearse(model: BackboneModel, dataset: ClipDataset, seed: int, key: str) -> None:
+def rehearse(model: BackboneModel, dataset: Dataset, seed: int, key: str) -> None:
     """Passes the first readable sample of a dataset without labels through loss, prediction and score.
 
     The model is left in evaluation mode, otherwise as it was. Where none of the first few videos is readable nothing is
@@ -34,14 +35,14 @@ def rehearse(model: BackboneModel, dataset: ClipDataset, seed: int, key: str) ->
     if model.wants_independent_clips and key == 'data.train' and not dataset.independent_clips:
         raise ConfigError(f'{key}.independent_clips: {name} needs True; clips that are cropped and coloured alike can '
                           f'be matched by that alone')
-    samples = (dataset.load(index, seed, 'rehearsal') for index in range(min(len(dataset), REPLACEMENTS)))
-    sample = next((sample for sample in samples if sample is not None), None)
-    if sample is None:
+    first = np.arange(min(len(dataset), REPLACEMENTS))
+    batch = next(build_loader(dataset, batch_size=1).in_order(first, seed, 'rehearsal'), None)
+    if batch is None:
         return
     model.eval()
     try:
         with torch.inference_mode():
-            data = model.data_preprocessor(collate([sample]))
+            data = model.data_preprocessor(batch)
             target = data['data_samples']['target']
             if model.wants_target and (target == UNLABELLED).all():
                 raise ConfigError(f'{key}.sampler: neither {type(dataset.sampler).__name__} nor '
@@ -55,13 +56,14 @@ def rehearse(model: BackboneModel, dataset: ClipDataset, seed: int, key: str) ->
     except FedVSSLError:
         raise
     except Exception as error:  # whatever a network raises for shapes and classes that do not fit
-        shape = ' x '.join(map(str, sample['inputs'].shape[:-1]))
-        raise ConfigError(f'model: a sample of {key}, {shape} (clips x frames x height x width), does not go through '
+        shape = ' x '.join(map(str, batch['inputs'].shape[1:-1]))
+        axes = 'height x width' if batch['inputs'].ndim == 4 else 'clips x frames x height x width'
+        raise ConfigError(f'model: a sample of {key}, {shape} ({axes}), does not go through '
                           f'{name}: {type(error).__name__}: {error}; do sampler, transforms, head and backbone belong '
                           f'together?') from error
 
 
-def require_same_classes(train: ClipDataset, test: ClipDataset) -> None:
+def require_same_classes(train: Dataset, test: Dataset) -> None:
     """Checks that a target means the same in training and on held-out videos.
 
     Raises:
@@ -78,11 +80,11 @@ def target_classes(augments: Sequence[BatchAugment], sampler: Sampler) -> Sequen
     return getattr(_target_maker(augments, sampler), 'classes', None)
 
 
-def _target_maker(augments: Sequence[BatchAugment], sampler: Sampler) -> Any:
+def _target_maker(augments: Sequence[BatchAugment], sampler: Sampler | None) -> Any:
     return next((maker for maker in (*reversed(augments), sampler) if hasattr(maker, 'classes')), None)
 
 
-def _require_outputs(predictions: Tensor, sampler: Sampler, model: BackboneModel, key: str) -> None:
+def _require_outputs(predictions: Tensor, sampler: Sampler | None, model: BackboneModel, key: str) -> None:
     """Checks that a classifier has one output for each class of whoever makes the target."""
     maker = _target_maker(model.data_preprocessor.augments, sampler)
     if maker is None or not isinstance(model, ClipClassifier) or predictions.shape[1] == len(maker.classes):

@@ -25,7 +25,7 @@ class ImageModel(BackboneModel):
 
     Args:
         backbone: Config of the backbone; it must tell its number of output channels as ``feat_dim``.
-        neck: Config of the projector, by default an `MLP`; built with ``in_channels`` set to ``feat_dim``.
+        neck: Config of the projector, e.g. an `MLP`; built with ``in_channels`` set to ``feat_dim``.
         data_preprocessor: Config of the preprocessor, which makes the views.
 
     Attributes:
@@ -40,7 +40,7 @@ class ImageModel(BackboneModel):
     def __init__(self, backbone: dict, neck: dict, data_preprocessor: dict) -> None:
         super().__init__(data_preprocessor)
         self.backbone = MODELS.build(backbone)
-        self.neck = MODELS.build(dict(type='MLP') | neck | dict(in_channels=self.backbone.feat_dim))
+        self.neck = MODELS.build(dict(neck, in_channels=self.backbone.feat_dim))
 
     def views(self, inputs: Views) -> list[Tensor]:
         """Checks what the preprocessor made.
@@ -99,14 +99,14 @@ class PredictingModel(ImageModel):
     Args:
         backbone: Config of the backbone.
         neck: Config of the projector, which must tell its ``out_channels``.
-        predictor: Config of the predictor, an `MLP` by default, from the projector's space into itself.
+        predictor: Config of the predictor, e.g. an `MLP`; by default it ends in the projector's space.
         data_preprocessor: Config of the preprocessor.
     """
 
     def __init__(self, backbone: dict, neck: dict, predictor: dict, data_preprocessor: dict) -> None:
         super().__init__(backbone, neck, data_preprocessor)
         space = self.neck.out_channels
-        self.predictor = MODELS.build(dict(type='MLP', out_channels=space) | predictor | dict(in_channels=space))
+        self.predictor = MODELS.build(dict(out_channels=space) | predictor | dict(in_channels=space))
 
 
 def last_map(maps: Tensor | Sequence[Tensor]) -> Tensor:

@@ -79,11 +79,12 @@ class DINO(ImageModel):
         self._progress = 0.0
 
     def init_weights(self) -> None:
-        """Initialises the network, the projector from N(0, 0.02) cut off at 2, and makes the teacher equal to it."""
+        """Initialises the network, the projector from N(0, 0.02) without biases, and makes the teacher equal to it."""
         super().init_weights()
         for layer in self.neck.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
         self.teacher.copy_from(self)
 
     @property

@@ -38,7 +38,7 @@ class SimCLR(ImageModel):
 
     Args:
         backbone: Config of the backbone.
-        neck: Config of the projector, an `MLP` unless it says otherwise.
+        neck: Config of the projector.
         data_preprocessor: Config of the preprocessor; two views.
         temperature: τ.
     """
