@@ -44,7 +44,8 @@ from fedvssl.federated.messages import (
     scalar,
 )
 from fedvssl.federated.privacy_mods import train_mods
-from fedvssl.federated.terms import accepted, keeps_copy, proximal_term
+from fedvssl.federated.starting_point import SCALE, keeps_copy, starting_point
+from fedvssl.federated.terms import proximal_term
 from fedvssl.state import HeadStore
 from fedvssl.training.labels import visible
 from fedvssl.training.trainer import Span, Trainer, build_trainer
@@ -93,6 +94,7 @@ class Client:
         self.digests = digests
         self.work_dir = work_dir
         self.settings = config.section('federation')
+        self._aside: dict[str, np.ndarray] = {}  # what the client keeps beside tensors of the model
 
     @cached_property
     def trainer(self) -> Trainer:
@@ -169,10 +171,13 @@ class Client:
         head = int(scalar(instructions, HEAD_ROUND)) if HEAD_ROUND in instructions else heads.newest()
         own = {} if head == NO_HEAD else _to_tensors(heads.load(head))
         shared = _to_tensors(to_arrays(arrays_of(message.content)))
-        unknown = [name for name in (*own, *shared) if name not in self._initial]
+        unknown = [name for name in (*own, *shared) if name not in self._initial and name != SCALE]
         if unknown:
             raise ConfigError(f'the server sent {unknown[0]!r}, which the model of this client does not have')
-        trainer.rearm({**self._initial, **own, **accepted(instructions, own, shared)})
+        model = {**self._initial, **own, **starting_point(instructions, own, shared)}
+        scale = model.pop(SCALE, None)
+        self._aside = {} if scale is None else {SCALE: scale.numpy()}
+        trainer.rearm(model)
         return None if head == NO_HEAD else head
 
     def _fit(self, indices: np.ndarray, partition: int, number: int) -> dict[str, float]:
@@ -193,6 +198,7 @@ class Client:
         copies = keeps_copy(config_of(message.content))
         head = {name: tensor for name, tensor in state.items() if copies or name not in names}
         if head:
+            head |= self._aside
             HeadStore(self.work_dir, partition).save(number, head, base, self.config.runtime.keep_last)
         return {name: state[name] for name in names}, bool(head)
 

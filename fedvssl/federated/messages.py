@@ -12,9 +12,11 @@ ARRAYS, CONFIG, METRICS = 'arrays', 'config', 'metrics'
 # Instructions (server to client). `head-round` says which of its heads a client is to load; in a reply, which it keeps.
 ROUND, ATTEMPT, HEAD_ROUND = 'server-round', 'attempt', 'head-round'
 NO_HEAD = -1
-# What a strategy asks of its clients (see `fedvssl.federated.terms`). Flower's own FedProx sends `proximal-mu`, too.
+# What a strategy asks of its clients (see `fedvssl.federated.terms` and `starting_point`). Flower's own FedProx sends
+# `proximal-mu`, too.
 PROXIMAL_MU = 'proximal-mu'
 DIVERGENCE_THRESHOLD, DIVERGENCE_OF = 'divergence-threshold', 'divergence-of'
+MIX_SCALE, MIX_TARGET = 'mix-scale', 'mix-target'
 
 # Code of an error reply whose reason is one of our own errors: this, plus the error's exit code.
 TYPED_ERROR = 1000

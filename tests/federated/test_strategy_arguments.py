@@ -30,6 +30,7 @@ WRONG = dict(
     FedYogi=ADAPTIVE,
     FedProx=dict(mu=NOT_NEGATIVES),
     FedU=dict(threshold=NOT_NEGATIVES, divergence=['', 3, None]),
+    FedEMA=dict(scale=[-1, '1', True], target=SHARES, divergence=['', 3, None]),
     LDAWA=dict(warmup_rounds=COUNTS),
     CoordinateMedian={},
     TrimmedMean=dict(trim=[0, 0.5, -0.1, NAN, '0.2', True, None]),
@@ -72,7 +73,7 @@ def test_the_table_has_every_strategy_and_argument():
 def test_defaults_and_what_lies_just_within_are_accepted(kind):
     required = REQUIRED.get(kind, {})
     strategy = build(type=kind, **required)
-    whole_model = kind in ('FedAvg', 'FedU')
+    whole_model = kind in ('FedAvg', 'FedEMA', 'FedU')
     assert strategy.exchange == (() if whole_model else ('backbone',)) and strategy.bn == 'aggregate'
     other = build(type=kind, **required, bn='local', clip_norm=1e-6, exchange=('backbone', 'head'))
     assert other.exchange == ('backbone', 'head') and other.clip_norm == 1e-6
@@ -80,7 +81,8 @@ def test_defaults_and_what_lies_just_within_are_accepted(kind):
 
 @pytest.mark.parametrize('arguments', [
     dict(type='FedVSSL', alpha=1, beta=0), dict(type='FedAvgM', momentum=0), dict(type='FedAdam', beta1=0, beta2=0.999),
-    dict(type='FedProx', mu=0), dict(type='FedU', threshold=0), dict(type='LDAWA', warmup_rounds=0),
+    dict(type='FedProx', mu=0), dict(type='FedU', threshold=0),
+    dict(type='FedEMA', scale=0, target=1), dict(type='LDAWA', warmup_rounds=0),
     dict(type='TrimmedMean', trim=0.499), dict(type='MultiKrum', num_malicious=0, num_selected=18)])
 def test_the_ends_of_ranges(arguments):
     build(**arguments)

@@ -10,9 +10,8 @@ from fedvssl.config import from_dict
 from fedvssl.errors import ConfigError, QuorumError
 from fedvssl.federated import client as client_module
 from fedvssl.federated.run import federate
-from fedvssl.federated.terms import ProximalTerm, accepted, divergence, keeps_copy, proximal_term
+from fedvssl.federated.terms import ProximalTerm, proximal_term
 from fedvssl.models import build_model
-from fedvssl.state import HeadStore
 from fedvssl.training.hooks import Hook
 from tests.conftest import tiny_values
 
@@ -119,55 +118,3 @@ def test_fedprox_holds_clients_back_whoever_asks_for_it(tiny_videos, tmp_path, m
         assert all(np.array_equal(near[name], same[name]) for name in near)
         assert held['penalty'] == told['penalty'] > 0 and 'penalty' not in free
         assert held['loss'] == told['loss'] != free['loss']
-
-
-def shared(head=1.0, backbone=0.0, steps=0):
-    return {'backbone.w': torch.full((2, 2), backbone), 'backbone.b': torch.full((4,), backbone),
-            'backbone.steps': torch.tensor(steps), 'head.w': torch.full((3,), head)}
-
-
-def test_divergence_by_hand():
-    """Squares: 4 * 0.25 + 4 * 0.25 over three tensors; the counter is a tensor, but no distance."""
-    own, received = shared(backbone=0.5, steps=571), shared()
-    assert divergence(own, received, ['backbone.w', 'backbone.b', 'backbone.steps']) == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize(('threshold', 'head'), [(0.67, 1.0), (0.66, 9.0), (0.0, 9.0)])
-def test_the_predictor_is_the_global_one_just_below_the_threshold(threshold, head):
-    asked = ConfigRecord({'divergence-threshold': threshold, 'divergence-of': 'backbone'})
-    own, received = shared(head=9.0, backbone=0.5, steps=571), shared(head=1.0)
-    model = {**own, **accepted(asked, own, received)}
-    assert float(model['head.w'][0]) == head
-    assert all(torch.equal(model[name], received[name]) for name in received if name.startswith('backbone.'))
-    assert keeps_copy(asked) and not keeps_copy(ConfigRecord({}))
-
-
-def test_the_first_time_and_without_being_asked_everything_is_global():
-    asked = ConfigRecord({'divergence-threshold': 0.0, 'divergence-of': 'backbone'})
-    assert accepted(asked, {}, shared()).keys() == shared().keys()
-    assert accepted(ConfigRecord({}), shared(9.0, 5.0), shared()).keys() == shared().keys()
-    with pytest.raises(ConfigError, match='divergence-threshold=-0.5'):
-        accepted(ConfigRecord({'divergence-threshold': -0.5, 'divergence-of': 'backbone'}), shared(), shared())
-
-
-@pytest.mark.parametrize(('threshold', 'keeps'), [(1e9, False), (0.0, True)])
-def test_fedu_in_a_run(tiny_config, tmp_path, monkeypatch, threshold, keeps):
-    """In round 2 a client starts from its own head of round 1, or from the global one, but from the global backbone."""
-    started, original = {}, client_module.Client._fit
-
-    def spy(self, indices, partition, number):
-        started[partition, number] = {name: tensor.clone() for name, tensor in self.trainer.model.state_dict().items()}
-        return original(self, indices, partition, number)
-
-    monkeypatch.setattr(client_module.Client, '_fit', spy)
-    config = tiny_config(rounds=2, clients_per_round=4, strategy=dict(type='FedU', threshold=threshold))
-    state = federate(config, tmp_path, hook=Hook())
-    assert state.heads == {0: 2, 1: 2, 2: 2, 3: 2}
-    for partition in range(4):
-        last = HeadStore(tmp_path, partition).load(1)
-        assert len(last) == 124  # what it compares with next time is there, too
-        begun, other = started[partition, 2], started[(partition + 1) % 4, 2]
-        assert torch.equal(begun['head.fc1.weight'], torch.from_numpy(last['head.fc1.weight'])) == keeps
-        assert torch.equal(begun['head.fc1.weight'], other['head.fc1.weight']) != keeps
-        assert torch.equal(begun['backbone.conv1.conv.weight'], other['backbone.conv1.conv.weight'])
-        assert not np.array_equal(begun['backbone.conv1.conv.weight'], last['backbone.conv1.conv.weight'])

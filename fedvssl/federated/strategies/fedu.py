@@ -10,7 +10,7 @@ counters add nothing to the sum, while in the reference they decide it: two clie
 Sources: Zhuang et al., "Collaborative Unsupervised Visual Representation Learning from Decentralized Data", ICCV 2021;
 D and the threshold as in the code of Rehman et al., "Federated Self-supervised Learning for Video Understanding", ECCV
 2022 (0.3). EasyFL's version takes the mean norm of the last local update's convolutions, and 0.4. The client's part is
-in `fedvssl.federated.terms`.
+in `fedvssl.federated.starting_point`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,8 +23,41 @@ from fedvssl.federated.strategies.fedavg import FedAvg
 from fedvssl.registry import STRATEGIES
 
 
+class DivergenceAware(FedAvg):
+    """FedAvg whose clients compare a part of their last model with the global one.
+
+    Args:
+        divergence: First component of the names that are compared.
+        exchange: What travels, see `FederatedStrategy`; empty: everything.
+        **common: `uniform`, see `FedAvg`; `bn` and `clip_norm`, see `FederatedStrategy`.
+
+    Raises:
+        ConfigError: If an argument is out of its range.
+    """
+
+    def __init__(self, divergence: str = 'backbone', exchange: Iterable[str] = (), **common: Any) -> None:
+        super().__init__(exchange, **common)
+        if not isinstance(divergence, str) or not divergence:
+            raise ConfigError(f'federation.strategy.divergence: must be the name of a part of the model, '
+                              f'not {divergence!r}')
+        self.divergence = divergence
+
+    def shared(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the tensors that travel.
+
+        Raises:
+            ConfigError: If there is nothing to compare.
+        """
+        shared = super().shared(tensors)
+        parts = {name.split('.', 1)[0] for name in shared}
+        if self.divergence not in parts:
+            raise ConfigError(f'federation.strategy.divergence: {self.divergence!r} is not among the parts that '
+                              f'travel{suggest(self.divergence, parts)}')
+        return shared
+
+
 @STRATEGIES.register_module()
-class FedU(FedAvg):
+class FedU(DivergenceAware):
     """The divergence-aware predictor.
 
     Args:
@@ -39,12 +72,9 @@ class FedU(FedAvg):
 
     def __init__(self, threshold: float = 0.3, divergence: str = 'backbone', exchange: Iterable[str] = (),
                  **common: Any) -> None:
-        super().__init__(exchange, **common)
+        super().__init__(divergence, exchange, **common)
         require_in(NOT_NEGATIVE, threshold=threshold)
-        if not isinstance(divergence, str) or not divergence:
-            raise ConfigError(f'federation.strategy.divergence: must be the name of a part of the model, '
-                              f'not {divergence!r}')
-        self.threshold, self.divergence = threshold, divergence
+        self.threshold = threshold
 
     def shared(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the tensors that travel.
@@ -53,11 +83,7 @@ class FedU(FedAvg):
             ConfigError: If there is nothing to compare, or no predictor.
         """
         shared = super().shared(tensors)
-        parts = {name.split('.', 1)[0] for name in shared}
-        if self.divergence not in parts:
-            raise ConfigError(f'federation.strategy.divergence: {self.divergence!r} is not among the parts that '
-                              f'travel{suggest(self.divergence, parts)}')
-        if len(parts) == 1:
+        if len({name.split('.', 1)[0] for name in shared}) == 1:
             raise ConfigError(f'federation.strategy.exchange: FedU needs a predictor that travels beside '
                               f'{self.divergence!r}; leave it empty or name one')
         return shared
