@@ -8,6 +8,7 @@
     python tools/benchmark.py decoding --device cuda --threads 1 7 14 28 --out decoding.json
     python tools/benchmark.py partition --out partition.json
     python tools/benchmark.py retrieval --out retrieval.json
+    python tools/benchmark.py augment --out augment.json
 
 engine: what a client-round costs beyond its training steps, in CPU milliseconds of the client's process: decoding the
 message, arming the trainer, splitting the state, writing the head, encoding the reply. The time in fsync is waiting for
@@ -30,6 +31,9 @@ partition: what each partition scheme costs on a list of 240,000 names, in CPU s
 
 retrieval: the 50 nearest of 9,537 features for each of 3,783, all of 9,216 random numbers, as for UCF-101: time, CPU
 time and peak memory, against torch without chunks and scikit-learn. One to five minutes; needs fedvssl[plots].
+
+augment: views a second that SimCLR's augmentation makes of batches of 32x32 images on one thread of the CPU: ours, a
+Pillow pipeline, and kornia's where it is installed (pip install --no-deps kornia kornia-rs).
 """
 
 import argparse
@@ -82,7 +86,11 @@ def main() -> None:
     retrieval.add_argument('--repeats', type=int, default=3)
     retrieval.add_argument('--threads', type=int, default=os.cpu_count(), help='default: one a core')
     retrieval.set_defaults(run=run_retrieval)
-    for benchmark in (engine, transforms, loader, decoding, partition, retrieval):
+    augment = benchmarks.add_parser('augment', help='image augmentation: ours, Pillow, kornia')
+    augment.add_argument('--batch', type=int, default=256, help='images of a batch')
+    augment.add_argument('--repeats', type=int, default=9)
+    augment.set_defaults(run=run_augment)
+    for benchmark in (engine, transforms, loader, decoding, partition, retrieval, augment):
         benchmark.add_argument('--out', type=Path, required=True, help='JSON file to write')
     args = parser.parse_args()
     if not args.out.absolute().parent.is_dir():
@@ -241,6 +249,31 @@ def print_search(name: str, figures: dict[str, Any]) -> None:
     wall, cost, memory = (figures[key] for key in ('wall_s', 'cpu_s', 'peak_memory_gb'))
     print(f'{name}: median {wall["median"]:.1f} s ({wall["min"]:.1f} to {wall["max"]:.1f}), {cost["median"]:.1f} '
           f'CPU-s, peak {memory["median"]:.2f} GB; {100 * figures["same_places"]:.4f} % of the neighbours as ours')
+
+
+def run_augment(args: argparse.Namespace) -> None:
+    """Measures the augmentation of images."""
+    from fedvssl.benchmarks.augment import measure_augment
+    from fedvssl.commit import write_json
+
+    result = measure_augment(args.batch, repeats=args.repeats, report=print_augment)
+    write_json(args.out, result)
+    if result['missing']:
+        print(result['missing'])
+
+
+def print_augment(name: str, case: dict[str, Any]) -> None:
+    """Prints one case of the benchmark of image augmentation."""
+    print(name)
+    for pipeline, rate in case['views_per_second'].items():
+        line = f'  {pipeline}: {rate["median"]:.0f} views per CPU-s ({rate["min"]:.0f} to {rate["max"]:.0f})'
+        if pipeline in case['times_faster']:
+            faster = case['times_faster'][pipeline]
+            line += f'; ours {faster["median"]:.2f} times as fast ({faster["min"]:.2f} to {faster["max"]:.2f})'
+        print(line)
+    for bar in case['bars']:
+        print(f'  against {bar["than"]}: {bar["measured"]:.2f}, wanted {bar["times_faster"]:g}'
+              f'{"" if bar["met"] else ", MISSED"}')
 
 
 if __name__ == '__main__':

@@ -32,7 +32,8 @@ from fedvssl.models.video import ClipClassifier, VideoModel  # noqa: E402
 
 from fedvssl.models import image  # noqa: E402, isort: skip
 
-__all__ = ['R3D18', 'VCOP', 'BackboneModel', 'BatchHueSaturation', 'ClipClassifier', 'ClipPreprocessor', 'CtP',
-           'CtPHead', 'DynamicBrightness', 'DynamicContrast', 'LinearProbe', 'LinearProbeHead', 'MoCo', 'MoCoHead',
-           'PastePatches', 'R2Plus1D18', 'Recognizer', 'Rot3D', 'Rotate90', 'Speed', 'VCOPHead', 'VideoModel',
-           'build_model', 'image']
+__all__ = ['R3D18', 'VCOP', 'VGGCIFAR', 'AlexNetCIFAR', 'BackboneModel', 'BatchHueSaturation', 'ClipClassifier',
+           'ClipPreprocessor', 'ColorJitter', 'Conv4', 'CtP', 'CtPHead', 'DenseNetCIFAR', 'DynamicBrightness',
+           'DynamicContrast', 'EfficientNetCIFAR', 'GaussianBlur', 'Grayscale', 'LinearProbe', 'LinearProbeHead',
+           'MoCo', 'MoCoHead', 'PastePatches', 'R2Plus1D18', 'Recognizer', 'ResNetCIFAR', 'ResizedCrop', 'Rot3D',
+           'Rotate90', 'Solarize', 'Speed', 'VCOPHead', 'VideoModel', 'build_model', 'image']

@@ -1,1 +1,1 @@
-"""Video backbones."""
+"""Backbones: networks for videos, and for small images."""

@@ -73,8 +73,10 @@ class ResizedCrop:
         middle_h, middle_w = largest_box(height, width, self.ratio)
         none_fitted = h < 0
         h, w = h.masked_fill(none_fitted, middle_h), w.masked_fill(none_fitted, middle_w)
-        where_2B = torch.rand(2, batch, generator=generator, dtype=torch.float64).masked_fill(none_fitted, 0.5)
-        y, x = (where_2B[0] * (height - h + 1)).floor(), (where_2B[1] * (width - w + 1)).floor()
+        where_2B = torch.rand(2, batch, generator=generator, dtype=torch.float64)
+        y, x = (where_2B[0] * (height - h + 1)).floor_(), (where_2B[1] * (width - w + 1)).floor_()
+        y.masked_fill_(none_fitted, (height - middle_h) // 2)
+        x.masked_fill_(none_fitted, (width - middle_w) // 2)
         return torch.stack([y, x, h, w], dim=1)
 
 

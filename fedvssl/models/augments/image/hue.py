@@ -5,9 +5,9 @@ With V = max, L = min and C = V - L of a pixel's channels, hexagonal hue in sixt
     h = ± (V - 2 L + G + B - R) / C,    negative where G < B
 
 (in each of the six sectors this is HSV's: with C = 1 and L = 0, between red and yellow h = G, between yellow and green
-2 - R, and so on; blue's side mirrors green's). After the turn a channel is
+2 - R, and so on; blue's side mirrors green's). The turned h, brought back to [-3, 3], gives the channels
 
-    L + C · clamp(2 - |h - c|, 0, 1),    c = 0, 2, -2 for red, green, blue; |·| around the circle of 6
+    R = V - C·q(h),  G = L + C·q(h + 1),  B = L + C·q(h - 1),    q(u) = clamp(|u| - 1, 0, 1)
 
 which leaves V and the saturation C / V as they were.
 
@@ -35,8 +35,9 @@ def turn_hue_(x_N3P: Tensor, turns: Tensor) -> Tensor:
     chroma = high - low
     hue = high.sub_(low, alpha=2).add_(green).add_(blue).sub_(red).div_(chroma.clamp(min=TINY))
     hue = torch.copysign(hue, green - blue).add_(turns[:, None], alpha=6)
-    hue.sub_((hue / 6).round_(), alpha=6)  # in [-3, 3] again, so that |h - c| is at most 5
-    centres = torch.tensor([0, 2, -2], dtype=x_N3P.dtype, device=x_N3P.device)[:, None]
-    torch.sub(hue[:, None], centres, out=x_N3P)
-    x_N3P.abs_().sub_(3).abs_().sub_(1).clamp_(0, 1)  # 2 - |·| around the circle of 6 is ||·| - 3| - 1
-    return torch.addcmul(low[:, None], x_N3P, chroma[:, None], out=x_N3P)
+    hue.sub_((hue / 6).round_(), alpha=6)
+    shifts = torch.tensor([0, 1, -1], dtype=x_N3P.dtype, device=x_N3P.device)[:, None]
+    torch.add(hue[:, None], shifts, out=x_N3P).abs_().sub_(1).clamp_(0, 1)
+    torch.addcmul(low.add(chroma), red, chroma, value=-1, out=red)
+    torch.addcmul(low[:, None], x_N3P[:, 1:], chroma[:, None], out=x_N3P[:, 1:])
+    return x_N3P

@@ -4,8 +4,8 @@ r"""Colour jitter: brightness, contrast, saturation and hue of each image by fac
     saturation  f·x + (1 - f)·luma of the pixel              hue  turned by f, through HSV
 
 each clamped to [0, 1]; f ~ U(max(0, 1 - s), 1 + s) for a strength s, of the hue U(-s, s). All but the hue are one
-formula, f·x + α·luma + β·mean luma, so that a step serves images which are at different operations. Images are sorted by
-when their hue is due: those of one time are neighbours, and the dear way through HSV is gone once per image.
+formula, f·x + α·luma + β·mean luma, so that a step serves images which are at different operations. Images are sorted
+by when their hue is due: those of one time are neighbours, and the dear way through HSV is gone once per image.
 
 Source: torchvision's ColorJitter, which SimCLR's and the other methods' published code uses.
 """
