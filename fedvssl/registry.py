@@ -22,6 +22,7 @@ def _child(name: str, parent: Registry, location: str) -> Registry:
 MODELS = _child('model', root.MODELS, 'fedvssl.models')
 TRANSFORMS = _child('transform', root.TRANSFORMS, 'fedvssl.data')
 SCHEDULES = _child('parameter scheduler', root.PARAM_SCHEDULERS, 'fedvssl.training')
+OPTIMIZERS = _child('optimizer', root.OPTIMIZERS, 'fedvssl.training.optimizers')
 
 # What mmengine has no registry for.
 SAMPLERS = Registry('clip sampler', scope=SCOPE, locations=['fedvssl.data'])

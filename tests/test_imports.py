@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / 'fedvssl'
 
 # Left to right, as in fedvssl/README.md; a module imports only from its own level or from the left.
 ORDER = [['errors', 'findings'], ['sections'],
-         ['compat', 'registry', 'rng', 'commit', 'config', 'environment', 'installation'],
+         ['compat', 'inert', 'registry', 'rng', 'commit', 'config', 'environment', 'installation'],
          ['cli'], ['video'], ['data'], ['models'],
          ['training'], ['weights'], ['state'], ['federated', 'evaluation', 'pretraining'], ['report', 'benchmarks'],
          ['compare']]

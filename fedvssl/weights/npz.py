@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fedvssl.errors import CheckpointError
-from fedvssl.weights.npy import read_npy, split_npy
+from fedvssl.inert.arrays import read_npy, split_npy
 from fedvssl.weights.unpickling import MAX_ARRAYS, Parameters, read_object_array
 
 # The published files hold 133 to 161 MB; a file must not claim memory that no such file needs.

@@ -17,7 +17,7 @@ from torch import Tensor
 from fedvssl.commit import MANIFEST, latest_commit, read_commit
 from fedvssl.compat import load_pth
 from fedvssl.errors import CheckpointError
-from fedvssl.weights.inert import Inert
+from fedvssl.inert.objects import Inert
 from fedvssl.weights.layouts import PREFIX, Layout, bare_names, find_layout, recognise
 from fedvssl.weights.networks import adapt, name_by_position
 from fedvssl.weights.npz import read_npz

@@ -12,7 +12,8 @@ import numpy as np
 
 from fedvssl import rng
 from fedvssl.data.images.arrays import ImageArrays
-from fedvssl.errors import ConfigError, DataListError
+from fedvssl.data.images.reader import ImageReader
+from fedvssl.errors import ConfigError
 from fedvssl.registry import IMAGES
 
 SHAPES = ('disc', 'ring', 'triangle', 'square', 'star', 'cross', 'bar', 'frame')
@@ -21,12 +22,12 @@ CONTRAST = 90  # least distance of foreground and background, on a scale of 0..2
 
 
 @IMAGES.register_module()
-class GeneratedImages:
-    """Draws ``per_class`` images of each shape.
+class GeneratedImages(ImageReader):
+    """Draws images of each shape in turn.
 
     Args:
-        train_per_class: Images of a class for training.
-        test_per_class: Images of a class held out.
+        train_images: How many to train on.
+        test_images: How many are held out.
         size: Height and width in pixels.
         seed: Of the set, which is the same for every seed of a run.
 
@@ -34,26 +35,18 @@ class GeneratedImages:
         ConfigError: If an argument is out of its range.
     """
 
-    def __init__(self, train_per_class: int = 100, test_per_class: int = 50, size: int = 32, seed: int = 0) -> None:
-        if min(train_per_class, test_per_class) < 1 or size < 8:
-            raise ConfigError(f'data.images: GeneratedImages needs at least 1 image of a class and 8 pixels, not '
-                              f'{train_per_class}, {test_per_class} and {size}')
-        self.counts = dict(train=train_per_class, test=test_per_class)
+    def __init__(self, train_images: int = 800, test_images: int = 400, size: int = 32, seed: int = 0) -> None:
+        super().__init__(train_images, test_images)
+        if size < 8:
+            raise ConfigError(f'GeneratedImages: size must be at least 8 pixels, not {size}')
         self.size, self.seed = size, seed
 
     def files(self, root: Path) -> list[Path]:
         """Returns nothing: no file decides what is drawn."""
         return []
 
-    def read(self, root: Path, split: str) -> ImageArrays:
-        """Draws a split, ``train`` or ``test``; class by class in turn.
-
-        Raises:
-            DataListError: If there is no such split.
-        """
-        if split not in self.counts:
-            raise DataListError(f'data.images: generated images have the splits train and test, not {split!r}')
-        labels = np.arange(self.counts[split] * len(SHAPES)) % len(SHAPES)
+    def _read(self, root: Path, split: str) -> ImageArrays:
+        labels = np.arange(self._limits[split] or 0) % len(SHAPES)
         pixels = [draw(SHAPES[label], self.size, rng.generator(self.seed, 'image', split, place))
                   for place, label in enumerate(labels)]
         return ImageArrays(np.stack(pixels), labels.astype(np.int64), SHAPES)

@@ -1,0 +1,1 @@
+"""Reading what strangers have pickled without running any of it."""
