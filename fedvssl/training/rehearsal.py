@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedvssl.data.annotations import UNLABELLED
-from fedvssl.data.dataset import REPLACEMENTS, Dataset
+from fedvssl.data.dataset import REPLACEMENTS, ClipDataset, Dataset
 from fedvssl.data.loader import build_loader
 from fedvssl.data.sampling import Sampler
 from fedvssl.errors import ConfigError, FedVSSLError
@@ -36,7 +36,8 @@ def rehearse(model: BackboneModel, dataset: Dataset, seed: int, key: str) -> Non
         raise ConfigError(f'{key}.independent_clips: {name} needs True; clips that are cropped and coloured alike can '
                           f'be matched by that alone')
     first = np.arange(min(len(dataset), REPLACEMENTS))
-    batch = next(build_loader(dataset, batch_size=1).in_order(first, seed, 'rehearsal'), None)
+    size = 1 if isinstance(dataset, ClipDataset) else 2  # a loss on images may standardise over the batch
+    batch = next(build_loader(dataset, size).in_order(first, seed, 'rehearsal'), None)
     if batch is None:
         return
     model.eval()
