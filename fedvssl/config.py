@@ -70,12 +70,12 @@ def read_config(file: str | Path, overrides: Mapping[str, Any] | None = None) ->
 
 
 def _replacing_parts(cfg: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Lets an overriding type of a partition or strategy replace it whole: arguments of another one mean nothing."""
+    """Lets an overriding type of images, partition or strategy replace it whole: arguments of another mean nothing."""
     options = dict(overrides)
     if 'strategy' in cfg:  # which `from_dict` puts in its place
         options = {key.removeprefix('federation.') if f'{key}.'.startswith('federation.strategy.') else key: value
                    for key, value in options.items()}
-    for key in ('data.partition', 'federation.strategy', 'strategy'):
+    for key in ('data.images', 'data.partition', 'federation.strategy', 'strategy'):
         section, _, part = key.rpartition('.')
         parent = cfg.get(section) if section else cfg
         there = parent.get(part) if isinstance(parent, Mapping) else None
@@ -191,7 +191,7 @@ def _flatten(value: Any, path: str = '') -> Iterator[tuple[str, str]]:
         for index, item in enumerate(value):
             yield from _flatten(item, f'{path}[{index}]')
     else:
-        yield path, json.dumps(value)
+        yield path, json.dumps(value, sort_keys=True)
 
 
 def check_types(config: RunConfig) -> None:

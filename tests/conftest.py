@@ -56,6 +56,23 @@ def tiny_finetuning_values(root: Path, num_classes: int = 8, **training) -> dict
                 training=dict(epochs=2, evaluate_every=1) | training)
 
 
+def image_values(model: dict | None = None, **data) -> dict:
+    """Returns config values of federated SimCLR on few generated images; keyword arguments override ``data``."""
+    simclr = dict(type='SimCLR', backbone=dict(type='Conv4', width=4),
+                  neck=dict(type='MLP', hidden_channels=16, out_channels=8),
+                  data_preprocessor=dict(type='ImagePreprocessor', views='simclr', size=16))
+    return dict(
+        model=model or simclr,
+        data=dict(root='.', images=dict(type='GeneratedImages', train_images=32, test_images=16),
+                  train=dict(split='train'), test=dict(split='test'),
+                  partition=dict(type='IIDPartitioner', num_clients=2), batch_size=8) | data,
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.05, momentum=0.9)),
+        schedule=dict(type='CosineSchedule'),
+        federation=dict(rounds=2, clients_per_round=2, workers=0, strategy=dict(type='FedAvg')),
+        training=dict(epochs=2),
+    )
+
+
 @pytest.fixture
 def losing(monkeypatch):
     """Makes a process that reads a given video late, from now on."""

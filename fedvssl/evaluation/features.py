@@ -159,7 +159,7 @@ class Extractor:
         environment = describe_environment()
         return dict(
             format=FORMAT, weights=self.digest, videos=_videos_digest(Path(data.root), videos),
-            **({} if data.images is None else list_digests(data)),
+            **({} if data.images is None else dict(images=data.images, **list_digests(data))),
             preprocessor=config.model['data_preprocessor'], backbone=config.model['backbone'],
             clips={key: value for key, value in identity(self.phase).items() if key != 'split'},
             decode=identity(data.decode), batch=data.test_batch_size,
