@@ -34,6 +34,8 @@ def test_comparison(file, tmp_path):
     (tmp_path / 'clips.csv').write_text('\n'.join(['path,label,split,subject', *rows]))
     comparison = load_comparison(file).only(None, [7])
     options = {'data.root': str(tmp_path / 'clips'), 'data.annotations': '../clips.csv'}
+    if 'cifar10' in file.stem:
+        options['data.images.type'] = 'GeneratedImages'
     planned = plan(comparison, tmp_path / 'out', options)
     assert sum(job.is_evaluation for job in planned.jobs) >= 2 * len(comparison.settings)
     assert len({budget.epochs for name, budget in planned.budgets.items() if budget.fair != budget.epochs}) == 0

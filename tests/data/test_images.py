@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
+from fedvssl.config import from_dict
+from fedvssl.data.dataset import list_digests
 from fedvssl.data.images.arrays import ImageArrays
 from fedvssl.data.images.cifar import CIFAR
 from fedvssl.data.images.folder import ImageFolder
@@ -20,6 +22,7 @@ from fedvssl.data.images.npz import NPZ
 from fedvssl.data.images.packed import PackedImages
 from fedvssl.errors import ConfigError, DataListError
 from fedvssl.registry import IMAGES, build
+from tests.conftest import image_values
 from tests.data.cifar_files import cifar10, cifar100, pack, pickled, unpack
 
 ARCHIVE10, FOLDER10 = 'cifar-10-python.tar.gz', 'cifar-10-batches-py'
@@ -429,3 +432,12 @@ def test_the_real_images():
     assert np.bincount(test.labels).tolist() == [1000] * 10
     # CIFAR-10's own means are 0.4914, 0.4822, 0.4465: red, green, blue, in this order
     np.testing.assert_allclose(test.pixels.mean((0, 1, 2)) / 255, (0.494, 0.485, 0.450), atol=0.005)
+
+
+def test_moving_a_picture_to_another_class_changes_the_digest(tmp_path):
+    for place, name in enumerate(('cat', 'cat', 'dog', 'dog')):
+        save(tmp_path / 'train' / name / f'{place}.png', picture(place))
+    data = from_dict(image_values(root=str(tmp_path), images=dict(type='ImageFolder', size=8))).data
+    first = list_digests(data)
+    (tmp_path / 'train/dog/2.png').rename(tmp_path / 'train/cat/2.png')  # neither order nor names nor bytes change
+    assert list_digests(data) != first

@@ -6,6 +6,6 @@ data = dict(
     train=dict(split='train'),
     test=dict(split='test'),
     partition=dict(type='IIDPartitioner', num_clients=5),
-    batch_size=256,
+    batch_size=128,
     test_batch_size=500,
 )

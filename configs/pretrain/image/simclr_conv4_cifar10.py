@@ -12,7 +12,8 @@ model = dict(
     data_preprocessor=dict(type='ImagePreprocessor', views='simclr'),
     temperature=0.5,
 )
-data = dict(images=dict(train_images=5000, test_images=2000), partition=dict(num_clients=3))
+data = dict(images=dict(train_images=5000, test_images=2000), partition=dict(num_clients=3),
+            batch_size=256)
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.12, momentum=0.9, weight_decay=5e-4))
 schedule = dict(type='CosineSchedule')
 federation = dict(rounds=5, clients_per_round=3, local_epochs=2, workers=1, strategy=dict(type='FedAvg'))

@@ -114,8 +114,11 @@ def images_digest(data: DataConfig) -> str:
     """
     reader = build(IMAGES, data.images or {}, 'data.images')
     digest = sha256()
-    for file in reader.files(Path(data.root)):
-        digest.update(f'{file.name} '.encode())
+    root = Path(data.root)
+    for file in reader.files(root):
+        # With its folder, which may be what tells its class.
+        name = file.relative_to(root) if file.is_relative_to(root) else file.name
+        digest.update(f'{name} '.encode())
         digest.update(_file_digest(str(file), file.stat().st_mtime_ns, file.stat().st_size).encode())
     return digest.hexdigest()
 
