@@ -11,9 +11,10 @@ from fedvssl.models.image.mocov3 import MoCoV3
 from fedvssl.models.image.preprocessor import ImagePreprocessor
 from fedvssl.models.image.simclr import SimCLR, SimCLRv2
 from fedvssl.models.image.simsiam import SimSiam
+from fedvssl.models.image.standalone import METHODS, Standalone, build
 from fedvssl.models.image.supcon import SupCon
 from fedvssl.models.image.swav import SwAV
 
-__all__ = ['BYOL', 'DINO', 'MLP', 'BarlowTwins', 'ImageClassifier', 'ImageHead', 'ImageLinearProbe', 'ImageModel',
-           'ImagePreprocessor', 'MoCoV1', 'MoCoV2', 'MoCoV3', 'PredictingModel', 'SimCLR', 'SimCLRv2',
-           'SimSiam', 'SupCon', 'SwAV']
+__all__ = ['BYOL', 'DINO', 'METHODS', 'MLP', 'BarlowTwins', 'ImageClassifier', 'ImageHead', 'ImageLinearProbe',
+           'ImageModel', 'ImagePreprocessor', 'MoCoV1', 'MoCoV2', 'MoCoV3', 'PredictingModel', 'SimCLR', 'SimCLRv2',
+           'SimSiam', 'Standalone', 'SupCon', 'SwAV', 'build']

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedvssl.errors import ConfigError
@@ -24,7 +24,8 @@ class ImageModel(BackboneModel):
     """Backbone and projector.
 
     Args:
-        backbone: Config of the backbone; it must tell its number of output channels as ``feat_dim``.
+        backbone: Config of the backbone, or the module itself; it must tell its number of output channels as
+            ``feat_dim``.
         neck: Config of the projector, e.g. an `MLP`; built with ``in_channels`` set to ``feat_dim``.
         data_preprocessor: Config of the preprocessor, which makes the views.
 
@@ -37,9 +38,9 @@ class ImageModel(BackboneModel):
     needs_labels = False
     num_views = 2
 
-    def __init__(self, backbone: dict, neck: dict, data_preprocessor: dict) -> None:
+    def __init__(self, backbone: dict | nn.Module, neck: dict, data_preprocessor: dict) -> None:
         super().__init__(data_preprocessor)
-        self.backbone = MODELS.build(backbone)
+        self.backbone = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
         self.neck = MODELS.build(dict(neck, in_channels=self.backbone.feat_dim))
 
     def views(self, inputs: Views) -> list[Tensor]:

@@ -41,8 +41,12 @@ def augment(images_BHWC: Tensor, views: Sequence[Sequence[Op]], generator: Gener
     Raises:
         ConfigError: If these are not such images.
     """
-    floats = to_floats(images_BHWC)
-    return [_view(floats, view, generator) for view in views]
+    return augment_floats(to_floats(images_BHWC), views, generator)
+
+
+def augment_floats(images_BCHW: Tensor, views: Sequence[Sequence[Op]], generator: Generator) -> list[Tensor]:
+    """Makes the views of float images (B, 3, H, W) in [0, 1], which are not changed; else as `augment`."""
+    return [_view(images_BCHW, view, generator) for view in views]
 
 
 def to_floats(images_BHWC: Tensor) -> Tensor:
