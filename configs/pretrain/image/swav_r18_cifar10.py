@@ -19,7 +19,7 @@ training = dict(
     epochs=1000,
     batch_size=256,
     optim_wrapper=dict(type='OptimWrapper',
-                       optimizer=dict(type='fedvssl.LARS', lr=0.6, weight_decay=1e-6, trust_coefficient=0.02, norm_of='separate',
-                                      clip_lr=True, lr_in_momentum=False)),
+                       optimizer=dict(type='fedvssl.LARS', lr=0.6, weight_decay=1e-6, trust_coefficient=0.02,
+                                      norm_of='separate', clip_lr=True, lr_in_momentum=False)),
     schedule=dict(type='CosineSchedule', warmup=0.01),
 )
