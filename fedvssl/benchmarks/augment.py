@@ -20,12 +20,16 @@ from fedvssl.benchmarks.measuring import keep_memory, one_thread, spread, times_
 from fedvssl.environment import describe_environment
 from fedvssl.errors import ConfigError
 from fedvssl.models.augments.image.views import augment, build_views
+from fedvssl.models.image.simclr import nt_xent
 
 OURS, PILLOW, LEAN, KORNIA = 'ours', 'pillow', 'lean pillow', 'kornia'
 KORNIA_CROPPING = ('slice', 'resample')
 JITTER = (0.4, 0.4, 0.4, 0.1)  # SimCLR's on CIFAR: strength 0.5
 CASES = {'crop, flip, jitter, grey': 0.0, 'crop, flip, jitter, grey, blur': 0.5}  # probability of the blur
 BARS = {PILLOW: 8.0, LEAN: 8.0, KORNIA: 3.0}
+
+NT_XENT = dict(batch=256, dimensions=128)
+NT_XENT_BAR = 10.0  # CPU milliseconds
 
 Report = Callable[[str, Mapping[str, Any]], None]
 
@@ -43,8 +47,8 @@ def measure_augment(batch: int = 256, size: int = 32, batches: int = 4, repeats:
         report: Told name and figures of each case.
 
     Returns:
-        JSON values: by case, ``views_per_second`` by pipeline, ``times_faster`` than each peer, ``bars``; with hardware
-        and versions, and a ``missing`` note for kornia where it is not installed.
+        JSON values: by case, ``views_per_second`` by pipeline, ``times_faster`` than each peer, ``bars``; ``nt_xent``,
+        the cost of SimCLR's loss; with hardware and versions, and ``missing``, a note, where kornia is.
 
     Raises:
         ConfigError: If a number is not positive, or Pillow is not installed.
@@ -60,13 +64,27 @@ def measure_augment(batch: int = 256, size: int = 32, batches: int = 4, repeats:
             seconds = _interleaved(pipelines, _images(batch, size, batches, seed), repeats)
             cases[name] = _summary(seconds, batch * batches)
             report(name, cases[name])
+        contrast = _contrast(repeats, seed)
         environment = describe_environment()
     environment['packages'] |= {package: _version(package) for package in ('pillow', 'kornia', 'kornia-rs')}
-    return dict(benchmark='augment', cases=cases, missing=missing,
+    return dict(benchmark='augment', cases=cases, missing=missing, nt_xent=contrast,
                 setting=dict(batch=batch, size=size, batches=batches, repeats=repeats, seed=seed, jitter=JITTER,
                              views=[_configs(blur, size) for blur in CASES.values()]),
                 note='views per CPU second, one thread, pipelines in turn, order reversed every other repeat; '
                      'ratios repeat by repeat', environment=environment)
+
+
+def _contrast(repeats: int, seed: int) -> dict[str, Any]:
+    """Returns what SimCLR's loss costs after that, forward and backward, in CPU milliseconds."""
+    generator = torch.Generator().manual_seed(seed)
+    views = [torch.randn(NT_XENT['batch'], NT_XENT['dimensions'], generator=generator).requires_grad_() for _ in '12']
+    milliseconds = []
+    for _ in range(repeats + 1):  # the first is to warm up
+        begun = time.process_time()
+        nt_xent(views[0], views[1], 0.5).backward()
+        milliseconds.append(1e3 * (time.process_time() - begun))
+    found = spread(milliseconds[1:])
+    return dict(NT_XENT, cpu_ms=found, bar=NT_XENT_BAR, met=found['median'] <= NT_XENT_BAR)
 
 
 def _configs(blur: float, size: int) -> list[dict[str, Any]]:

@@ -53,6 +53,12 @@ def test_bars_judge_the_faster_way_of_a_peer(result):
         ('pillow', 9.0, True), ('kornia (b)', 2.5, False)]
 
 
+def test_the_loss_is_measured_beside_it(result):
+    found = result['nt_xent']
+    assert (found['batch'], found['dimensions'], found['bar']) == (256, 128, 10) and found['cpu_ms']['n'] == 3
+    assert found['met'] == (found['cpu_ms']['median'] <= 10) and found['cpu_ms']['min'] > 0
+
+
 def test_results_carry_their_circumstances(result):
     setting = result['setting']
     assert (setting['batch'], setting['size'], setting['batches'], setting['repeats'], setting['seed']) == (
