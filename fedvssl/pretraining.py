@@ -7,7 +7,8 @@ epoch is here: the unit of progress, of the log and of recovery.
     work_dir/rounds/round-000012/    after epoch 12: global.safetensors (the whole model), optimizer.safetensors,
                                      state.json, manifest.json
 
-Labels are withheld from the datasets, so that no mistake in a config can turn this into supervised training.
+Labels are withheld from the datasets, so that no mistake in a config can turn this into supervised training; SupCon,
+which learns from them, sees them.
 
 With ``training.client`` it trains on the videos of one client of the federation and no others: what that client could
 learn alone.

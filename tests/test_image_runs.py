@@ -1,12 +1,17 @@
 """Images through whole runs: every method federated, in one place, resumed, and what was learned."""
 
+import json
+import runpy
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
 
+from fedvssl.cli import run_tool
 from fedvssl.config import check_types, from_dict
 from fedvssl.errors import DataListError
 from fedvssl.evaluation.finetune import finetune
@@ -124,6 +129,36 @@ def test_features_of_other_pixels_are_others(classifier, tmp_path):
     second = evaluate_knn(other, source, tmp_path / 'second', tmp_path / 'features')
     assert not second['features']['gallery']['from_disk']
     assert first['features']['gallery']['key'] != second['features']['gallery']['key']
+
+
+def test_monitors_watch_images_and_change_nothing(tmp_path):
+    monitors = [dict(type='PretextMonitor', every=1), dict(type='UpdateMonitor', every=1),
+                dict(type='RepresentationMonitor', every=1, clips=16, probe=dict(train='train', test='test', size=16,
+                                                                                  k=3))]
+
+    class Record(Hook):
+        seen: list = []
+
+        def after_round(self, number, metrics):
+            self.seen.append(metrics['monitor'])
+
+    hook = Record()
+    watched = from_dict(image_values() | dict(monitors=monitors)).federated()
+    check_types(watched)
+    federate(watched, tmp_path / 'watched', hook=hook)
+    federate(from_dict(image_values()).federated(), tmp_path / 'alone', hook=Hook())
+    one, other = weights(tmp_path / 'watched'), weights(tmp_path / 'alone')
+    assert all(np.array_equal(one[key], other[key]) for key in one)
+    flat = json.dumps(hook.seen[-1])
+    assert len(hook.seen) == 2 and 'knn' in flat and 'rank' in flat and 'cosine' in flat and 'error' not in flat
+
+
+@pytest.mark.parametrize(('tool', 'arguments'), [('browse.py', []), ('doctor.py', ['data'])])
+def test_tools_for_videos_say_that_these_are_images(tool, arguments, monkeypatch, capsys):
+    root = Path(__file__).parent.parent
+    monkeypatch.setattr(sys, 'argv', [tool, *arguments, str(root / 'configs/demo/simclr_images.py')])
+    code = run_tool(runpy.run_path(str(root / 'tools' / tool))['main'])
+    assert code == 2 and 'error: data.images: ' in capsys.readouterr().err
 
 
 def test_labels_count_for_supcon_alone(tmp_path):

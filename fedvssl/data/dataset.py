@@ -203,7 +203,13 @@ def build_clips(data: DataConfig, phase: PhaseConfig, videos: Sequence[Video], r
 
     Clips are read by processes of their own, which can be killed; not where there are to be no workers, or where frames
     are decoded on a GPU, whose memory belongs to this process.
+
+    Raises:
+        ConfigError: If the config is one of images, or a sampler, transform or reader cannot be built.
+        DataListError: If there are no videos.
     """
+    if data.images is not None:
+        raise ConfigError('data.images: this is for videos, and the config is one of images')
     if not videos:
         raise DataListError(f'{Path(data.root) / data.annotations}: no videos in split {phase.split!r}')
     decode = data.decode

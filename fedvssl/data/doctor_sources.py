@@ -15,7 +15,7 @@ from fedvssl.data.duplicates import Entry
 from fedvssl.data.list_files import Faults, read_table
 from fedvssl.data.partitioners import build_held_out, build_partitions, num_own_lists
 from fedvssl.data.sampling import Sampler
-from fedvssl.errors import DataListError, suggest
+from fedvssl.errors import ConfigError, DataListError, suggest
 from fedvssl.registry import SAMPLERS, build
 
 TRAIN, TEST = 'train', 'test'
@@ -55,6 +55,8 @@ def from_config(config: RunConfig, min_frames: int = 1) -> Source:
         FedVSSLError: If a list is wrong or cannot be divided, or a sampler or partition cannot be built.
     """
     data = config.data
+    if data.images is not None:
+        raise ConfigError('data.images: the doctor examines videos; images are checked whenever they are read')
     phases = {name: phase for name, phase in ((TRAIN, data.train), (TEST, data.test)) if phase is not None}
     videos = {name: read_videos(data, phase.split) for name, phase in phases.items()}
     entries = [Entry(video.path, name, client) for name in phases

@@ -128,7 +128,8 @@ class PretextMonitor(Monitor):
     def prepare(self, config: RunConfig, work_dir: Path) -> None:
         """Counts the classes."""
         preprocessor = MODELS.build(config.model['data_preprocessor'])
-        classes = target_classes(preprocessor.augments, build(SAMPLERS, config.data.train.sampler, 'data sampler'))
+        sampler = config.data.train.sampler  # images have none: their methods make no target
+        classes = target_classes(preprocessor.augments, build(SAMPLERS, sampler, 'data sampler') if sampler else None)
         self._classes = None if classes is None else len(classes)
         self._epochs = config.federation.local_epochs if config.federation else 1
 

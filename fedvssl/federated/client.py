@@ -1,7 +1,7 @@
 """The client: load the shared model over its own head, train on its own videos, send the shared tensors back.
 
-What is shared is what the server sent; every other tensor is the client's head and stays on its disk. Labels are never
-read for training, and nothing but tensors and numbers leaves the client.
+What is shared is what the server sent; every other tensor is the client's head and stays on its disk. Labels are not
+read for training unless the method learns from them (SupCon), and nothing but tensors and numbers leaves the client.
 """
 
 import time

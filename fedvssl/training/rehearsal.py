@@ -76,7 +76,7 @@ def require_same_classes(train: Dataset, test: Dataset) -> None:
                           f'the same')
 
 
-def target_classes(augments: Sequence[BatchAugment], sampler: Sampler) -> Sequence | None:
+def target_classes(augments: Sequence[BatchAugment], sampler: Sampler | None) -> Sequence | None:
     """Returns the classes of whatever makes the pretext target; None where it is no class, or each sample its own."""
     return getattr(_target_maker(augments, sampler), 'classes', None)
 
