@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from fedvssl.models.contrast import enqueue
 from fedvssl.models.image.barlow_twins import barlow_twins
 from fedvssl.models.image.byol import squared_distance
 from fedvssl.models.image.dino import dino_loss
-from fedvssl.models.image.moco import enqueue, info_nce
+from fedvssl.models.image.moco import info_nce
 from fedvssl.models.image.mocov3 import in_batch_contrast
 from fedvssl.models.image.simclr import nt_xent
 from fedvssl.models.image.simsiam import negative_cosine

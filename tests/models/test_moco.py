@@ -12,7 +12,8 @@ from fedvssl.config import from_dict
 from fedvssl.errors import ConfigError
 from fedvssl.federated.run import federate
 from fedvssl.models import MoCoHead, build_model
-from fedvssl.models.pretext.moco import contrast, embed
+from fedvssl.models.contrast import contrast
+from fedvssl.models.pretext.moco import embed
 from fedvssl.state import HeadStore
 from fedvssl.training.hooks import Hook
 from tests.conftest import tiny_values

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from fedvssl.errors import ConfigError
 from fedvssl.models.base import BackboneModel
+from fedvssl.models.contrast import share_of_partners
 from fedvssl.registry import MODELS
 
 Views = Sequence[Tensor]  # each (N, 3, H, W), normalised
@@ -118,16 +119,6 @@ def last_map(maps: Tensor | Sequence[Tensor]) -> Tensor:
 def pool(maps: Tensor | Sequence[Tensor]) -> Tensor:
     """Returns the mean over height and width (N, C) of a backbone's output."""
     return last_map(maps).mean(dim=(2, 3))
-
-
-def share_of_partners(pairs_N2D: Tensor) -> float:
-    """Returns how often the partner is the nearest of all n, for embeddings (n, 2, D) of length 1."""
-    partners = pairs_N2D[:, 1].T
-    places = torch.arange(len(pairs_N2D), device=pairs_N2D.device)
-    # In parts: all n x n cosines of a big set would not fit into memory.
-    right = sum(int((part @ partners).argmax(dim=1).eq(own).sum())
-                for part, own in zip(pairs_N2D[:, 0].split(1024), places.split(1024), strict=True))
-    return right / len(pairs_N2D)
 
 
 def require_positive(name: str, value: float) -> float:

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedvssl.errors import ConfigError
+from fedvssl.models.contrast import contrast, enqueue
 from fedvssl.models.image.base import ImageModel, Views, require_positive
 from fedvssl.models.image.slow_copy import SlowCopy
-from fedvssl.models.pretext.moco import contrast
 from fedvssl.registry import MODELS
 
 
@@ -95,12 +95,3 @@ class MoCoV1(MoCoV2):
     def __init__(self, backbone: dict, neck: dict, data_preprocessor: dict, queue_size: int = 65536,
                  temperature: float = 0.07, ema_decay: float = 0.999) -> None:
         super().__init__(backbone, neck, data_preprocessor, queue_size, temperature, ema_decay)
-
-
-@torch.no_grad()
-def enqueue(queue_KD: Tensor, pointer: Tensor, rows_ND: Tensor) -> None:
-    """Replaces the oldest rows of a queue; of more than K, the last K. `pointer` counts all that ever came in."""
-    size = len(queue_KD)
-    places = (pointer + torch.arange(len(rows_ND), device=rows_ND.device)) % size
-    queue_KD[places[-size:]] = rows_ND[-size:].to(queue_KD.dtype)
-    pointer += len(rows_ND)

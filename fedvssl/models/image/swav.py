@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedvssl.errors import ConfigError
+from fedvssl.models.contrast import enqueue
 from fedvssl.models.image.base import ImageModel, Views, require_positive
-from fedvssl.models.image.moco import enqueue
 from fedvssl.models.image.prototypes import Prototypes
 from fedvssl.registry import MODELS
 

@@ -43,6 +43,7 @@ from torch.nn import functional as F
 from fedvssl.data.description import Description
 from fedvssl.errors import ConfigError
 from fedvssl.models.base import share_correct
+from fedvssl.models.contrast import contrast, enqueue, share_of_partners
 from fedvssl.models.video import VideoModel
 from fedvssl.registry import MODELS
 
@@ -125,7 +126,7 @@ class MoCo(VideoModel):
             k_BD = embed(self.key_encoder, self.key_head, clips)
         logits = contrast(q_BD, k_BD, self.queue.clone()) / self.temperature  # a copy, for backward to find unchanged
         if self.training:
-            self._enqueue(k_BD)
+            enqueue(self.queue, self.queue_pointer, k_BD)
         first = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         return dict(loss=F.cross_entropy(logits, first), accuracy=share_correct(logits, first))
 
@@ -141,12 +142,7 @@ class MoCo(VideoModel):
             predictions: Embeddings (n, 2, D).
             targets: Not read. Chance is 1 / n, so compare only equal n.
         """
-        partners = predictions[:, 1].T
-        places = torch.arange(len(predictions), device=predictions.device)
-        # In parts: all n x n cosines of a big set would not fit into memory.
-        right = sum(int((part @ partners).argmax(dim=1).eq(own).sum())
-                    for part, own in zip(predictions[:, 0].split(1024), places.split(1024), strict=True))
-        return dict(accuracy=right / len(predictions))
+        return dict(accuracy=share_of_partners(predictions))
 
     def describe(self, target: np.ndarray) -> Description:
         """Names the two clips; there is no target."""
@@ -169,23 +165,10 @@ class MoCo(VideoModel):
             for parameter, slow in zip(module.parameters(), copy.parameters(), strict=True):
                 slow.mul_(self.momentum).add_(parameter, alpha=1 - self.momentum)
 
-    @torch.no_grad()
-    def _enqueue(self, k_BD: Tensor) -> None:
-        """Replaces the oldest keys; of more than K, the last K."""
-        size = len(self.queue)
-        places = (self.queue_pointer + torch.arange(len(k_BD), device=k_BD.device)) % size
-        self.queue[places[-size:]] = k_BD[-size:].to(self.queue.dtype)
-        self.queue_pointer += len(k_BD)
-
 
 def embed(encoder: nn.Module, projector: nn.Module, x_BCTHW: Tensor) -> Tensor:
     """Returns the embeddings (B, D) of clips (B, 3, T, H, W)."""
     return projector(encoder(x_BCTHW).mean(dim=(2, 3, 4)))
-
-
-def contrast(q_BD: Tensor, k_BD: Tensor, queue_KD: Tensor) -> Tensor:
-    """Returns the cosines (B, 1 + K) of each query with its own key, which comes first, and with the queue."""
-    return torch.cat([(q_BD * k_BD).sum(dim=1, keepdim=True), q_BD @ queue_KD.T], dim=1)
 
 
 def _pair(inputs: Tensor) -> tuple[Tensor, Tensor]:
