@@ -196,7 +196,7 @@ def test_the_second_version_of_simclr_is_fine_tuned_from_the_first_layer():
     ('BYOL', dict(ema_decay=1.5), 'model.ema_decay: what a slow copy keeps of itself at a step is in 0..1, not 1.5'),
     ('MoCoV2', dict(queue_size=0), 'model.queue_size: must be an integer of at least 1, not 0'),
     ('SwAV', dict(num_prototypes=1), 'SwAV needs num_prototypes >= 2'),
-    ('SimSiam', dict(neck=dict(last_norm='batch')), "MLP: needs .* last_norm of .*'batch'"),
+    ('SimSiam', dict(neck=dict(type='MLP', last_norm='batch')), "MLP: needs .* last_norm of .*'batch'"),
 ])
 def test_bad_arguments(name, changes, message):
     with pytest.raises(ConfigError, match=message):
