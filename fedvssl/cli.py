@@ -27,7 +27,8 @@ def config_parser(description: str) -> argparse.ArgumentParser:
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Gives a parser, or that of a subcommand, what every tool that reads a config takes."""
     parser.add_argument('config', help='config file (.py)')
-    parser.add_argument('--work-dir', help='where results go (default: work_dirs/<name of the config>)')
+    parser.add_argument('--work-dir',
+                        help='where results go (default: below work_dirs, after the config and what is done)')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
                         help='override config values, e.g. federation.strategy.alpha=0.5 data.root=/my/videos')
 

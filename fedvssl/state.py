@@ -179,7 +179,8 @@ class RoundStore:
         except ValueError as error:
             raise CheckpointError(f'{file}: damaged ({error})') from error
         if changed:
-            raise ConfigError(f'--resume: {self.work_dir} holds a run with another config:\n  ' + '\n  '.join(changed))
+            raise ConfigError(f'--resume (it needs the same --cfg-options): {self.work_dir} holds a run with another '
+                              f'config:\n  ' + '\n  '.join(changed))
 
     def commit(self, state: RunState) -> None:
         """Makes a round's state durable, points ``latest`` at it, and removes rounds that are no longer kept.

@@ -38,3 +38,5 @@ done
 echo "== result ($((SECONDS - begun)) s)"
 $python tools/report.py compare --first "${pretrained[@]}" --second "${scratch[@]}" \
     --pretraining "${pretraining[@]}" --out "$out/table.json"
+echo "== the backbone is in ${pretraining[0]}; for example:"
+echo "$python tools/evaluate.py knn configs/demo/finetune.py --checkpoint ${pretraining[0]}"

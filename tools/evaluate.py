@@ -53,9 +53,16 @@ def main() -> None:
 
     config = load_config(args.config, parse_options(args.cfg_options))
     check_types(config)
-    name = f'{Path(args.config).stem}_{args.task}_{"random" if args.checkpoint == "random" else "pretrained"}'
-    result = args.run(args, config, Path(args.work_dir or Path('work_dirs') / name))
-    print(summary(result))
+    task = f'linear-{protocol_of(args, config)}' if args.task == 'linear' else args.task
+    name = f'{Path(args.config).stem}_{task}_{Path(args.checkpoint).stem}'
+    work_dir = Path(args.work_dir or Path('work_dirs') / name)
+    result = args.run(args, config, work_dir)
+    print(f'{summary(result)}\nresult {work_dir / "result.json"}')
+
+
+def protocol_of(args: argparse.Namespace, config: 'RunConfig') -> str:
+    """Returns the protocol of a linear probe."""
+    return args.protocol or ('fedvssl' if config.model['type'] == 'LinearProbe' else 'cached')
 
 
 def run_linear(args: argparse.Namespace, config: 'RunConfig', work_dir: Path) -> dict[str, Any]:
@@ -65,8 +72,7 @@ def run_linear(args: argparse.Namespace, config: 'RunConfig', work_dir: Path) ->
     from fedvssl.training.logging import ConsoleHook, JsonlHook
 
     hook = Hooks([ConsoleHook('epoch', 'step'), JsonlHook(work_dir / 'log.jsonl', every=50)])
-    protocol = args.protocol or ('fedvssl' if config.model['type'] == 'LinearProbe' else 'cached')
-    return linear_probe(config, work_dir, args.checkpoint, protocol, hook, args.features, args.resume)
+    return linear_probe(config, work_dir, args.checkpoint, protocol_of(args, config), hook, args.features, args.resume)
 
 
 def run_knn(args: argparse.Namespace, config: 'RunConfig', work_dir: Path) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def main() -> None:
         return Hooks([ConsoleHook('epoch', 'step'), JsonlHook(directory / 'log.jsonl', every=50)])
 
     pretrained = None if args.pretrained == 'none' else args.pretrained
-    name = f'{Path(args.config).stem}_{"pretrained" if pretrained else "scratch"}'
+    name = f'{Path(args.config).stem}_{Path(pretrained).stem if pretrained else "scratch"}'
     work_dir = Path(args.work_dir or Path('work_dirs') / name)
     if args.splits is None:
         finetune(config, work_dir, pretrained, make_hook(work_dir), args.resume)

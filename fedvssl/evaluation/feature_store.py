@@ -88,13 +88,18 @@ class FeatureStore:
 
     @contextlib.contextmanager
     def claimed(self, facts: Mapping[str, Any]) -> Iterator[None]:
-        """Waits while another process has claimed the same facts; where files cannot be locked, nobody waits."""
+        """Waits while another process has claimed the same facts; where files cannot be locked, nobody waits.
+
+        The file that is locked is gone afterwards. Who had been waiting for it looks into the store next, as does who
+        makes a new one, so that nothing is made twice.
+        """
         with contextlib.ExitStack() as stack:
             if self.directory is not None:
                 with contextlib.suppress(OSError):
                     self.directory.mkdir(parents=True, exist_ok=True)
-                    lock = stack.enter_context(self._entry(facts).with_suffix('.lock').open('w'))
-                    _lock(lock)
+                    file = self._entry(facts).with_suffix('.lock')
+                    _lock(stack.enter_context(file.open('w')))
+                    stack.callback(file.unlink, missing_ok=True)
             yield
 
     def read(self, facts: Mapping[str, Any]) -> Features | None:

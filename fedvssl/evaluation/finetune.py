@@ -55,7 +55,9 @@ def finetune(config: RunConfig, work_dir: Path, pretrained: str | None, hook: Ho
         with closing(RoundStore(work_dir, config.runtime.keep_last, about)) as store:
             store.open(dict(identity(config), **list_digests(config.data), **source), resume)
             if (work_dir / RESULT_FILE).exists():
-                return read_result(work_dir)
+                result = read_result(work_dir)
+                _tell(hook, result, work_dir)
+                return result
             start = job.start()
             state = store.restore(start) if resume else start
             hook.before_run(dict(rounds=job.settings.epochs, first_round=state.round + 1,
@@ -77,8 +79,12 @@ def _run(job: FineTuning, state: FineTuningState, store: RoundStore, hook: Hook,
     except BaseException as error:
         hook.after_run(dict(error=f'{type(error).__name__}: {error}'))
         raise
-    hook.after_run(dict(**result['measured'], n=result['n'], result=str(store.work_dir / RESULT_FILE)))
+    _tell(hook, result, store.work_dir)
     return result
+
+
+def _tell(hook: Hook, result: dict[str, Any], work_dir: Path) -> None:
+    hook.after_run(dict(**result['measured'], n=result['n'], result=str(work_dir / RESULT_FILE)))
 
 
 def _write(job: FineTuning, state: FineTuningState, work_dir: Path, source: dict) -> dict[str, Any]:

@@ -11,11 +11,14 @@ if that leaves nothing, the name of that directory, or of the nearest above it. 
     work              work/7/vcop/linear-cached      vcop
     work              work/speed/fedavg-7            speed/fedavg
     work              work/vcop-07                   vcop-07, since 07 is not how the seed is written
+    work              work/fedavg/seed-7/knn-1f3a90c4   fedavg, as `tools/compare.py` lays it out
 
 A part of the path that is the seed goes, one that ends with ``-`` and the seed loses that; what then is the task, the
-protocol, or both with ``-`` between, goes as well. If that does not say it, name the arms: ``--arm NAME DIR ...``.
+protocol, or both with ``-`` between, goes as well, with the digest that `tools/compare.py` adds. If that does not say
+it, name the arms: ``--arm NAME DIR ...``.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,8 @@ from pathlib import Path
 from fedvssl.config import differences
 from fedvssl.errors import ConfigError, DataListError
 from fedvssl.report.results import Result, find_results, read_result
+
+_JOB = re.compile(r'-[0-9a-f]{8}$')  # what ends the name of a comparison's job
 
 Kind = tuple[str, str]  # task and protocol's name
 
@@ -104,8 +109,8 @@ def arm_name(run: Path, result: Result) -> str:
 
 def _said(part: str, result: Result) -> str:
     """Returns what a part of a path says of a result's arm; nothing where it is the seed or the task."""
-    name = '' if part == str(result.seed) else part.removesuffix(f'-{result.seed}')
-    return '' if name in (*result.kind, '-'.join(result.kind)) else name
+    name = '' if part in (str(result.seed), f'seed-{result.seed}') else part.removesuffix(f'-{result.seed}')
+    return '' if _JOB.sub('', name) in (*result.kind, '-'.join(result.kind)) else name
 
 
 def _arm(name: str, results: Sequence[Result]) -> Arm:

@@ -81,7 +81,7 @@ def read_checkpoint(source: Path | str) -> Checkpoint:
     if source.is_dir():
         return _in_our_names(_read_directory(source), source)
     if not source.is_file():
-        raise CheckpointError(f'{source}: no such checkpoint')
+        raise CheckpointError(f'{source}: no such checkpoint; name a work directory, a round of it, or a file')
     if source.suffix == '.safetensors':
         return _in_our_names(_parse(source.read_bytes(), source), source)
     if source.suffix in ('.pth', '.pt'):

@@ -36,7 +36,7 @@ def test_knn_and_retrieval_share_their_features(evaluate, tmp_path):
     assert code == 0, err
     knn = json.loads((tmp_path / 'work_dirs/leaf_knn_random/result.json').read_text())
     assert out.startswith(f'knn-modified: knn200_top1 {100 * knn["measured"]["knn200_top1"]:.1f} % (')
-    assert out.endswith('; n = 8 against 16\n') and out.count('\n') == 1
+    assert out.endswith('; n = 8 against 16\nresult work_dirs/leaf_knn_random/result.json\n') and out.count('\n') == 2
     kept = sorted((tmp_path / 'work_dirs/features').iterdir())
     assert len(kept) == 4  # two splits, two grids
 
@@ -53,7 +53,7 @@ def test_a_checkpoint_and_a_place_for_features(evaluate, tiny_videos, tmp_path):
     save_file(build_model(config.model, 5).state_dict(), tmp_path / 'a.safetensors')
     code, _, err = evaluate('retrieval', '--checkpoint', 'a.safetensors', '--features', 'kept')
     assert code == 0, err
-    result = json.loads((tmp_path / 'work_dirs/leaf_retrieval_pretrained/result.json').read_text())
+    result = json.loads((tmp_path / 'work_dirs/leaf_retrieval_a/result.json').read_text())
     assert result['pretrained'] == 'a.safetensors' and result['weights'].startswith('matched 120, missing 0')
     assert len(list((tmp_path / 'kept').iterdir())) == 4 and not (tmp_path / 'work_dirs/features').exists()
 
@@ -62,12 +62,12 @@ def test_the_linear_probe_on_kept_features(evaluate, tmp_path):
     code, out, err = evaluate('linear', '--checkpoint', 'random', '--protocol', 'cached', '--cfg-options',
                               'evaluation.linear.epochs=2', 'evaluation.linear.held_out=0.5')
     assert code == 0, err
-    assert out.splitlines()[-1].startswith('cached-modified: top1 ')
-    assert json.loads((tmp_path / 'work_dirs/leaf_linear_random/result.json').read_text())['task'] == 'linear'
+    assert out.splitlines()[-2].startswith('cached-modified: top1 ')
+    assert json.loads((tmp_path / 'work_dirs/leaf_linear-cached_random/result.json').read_text())['task'] == 'linear'
 
 
 @pytest.mark.parametrize(('task', 'arguments', 'code', 'message'), [
-    ('knn', ['--checkpoint', 'none.pth'], 7, 'error: none.pth: no such checkpoint\n'),
+    ('knn', ['--checkpoint', 'none.pth'], 7, 'error: none.pth: no such checkpoint; name a work directory'),
     ('knn', ['--checkpoint', 'random', '--cfg-options', 'evaluation.knn=[(99,0.1)]'], 2,
      'error: evaluation.knn: k = 99 exceeds the gallery, which has 16 videos'),
     ('retrieval', ['--checkpoint', 'random', '--cfg-options', 'data.test.split=val'], 3, "no rows with 'val'"),
